@@ -1,0 +1,162 @@
+"""NIfTI (``.nii``, ``.nii.gz``, ``.hdr``/``.img``) and MGH (``.mgz``, ``.mgh``) through nibabel.
+
+The exact geometry, the times and the provenance travel in a JSON comment (header extension 6):
+NIfTI-1 keeps positions in single precision, only equal time steps and 80 letters of text.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mriforge.errors import BadInput
+from mriforge.io.common import (
+    describe,
+    described,
+    exact_grid,
+    known_metadata,
+    known_times,
+    real_native,
+    rescaled,
+    storable,
+)
+from mriforge.volume import Grid, Image, Series, Volume
+
+_COMMENT = 6
+_SPACE_MM = {"mm": 1.0, "meter": 1000.0, "micron": 1e-3, "unknown": 1.0}
+_TIME_UNITS = {"sec": ("s", 1.0), "msec": ("ms", 1.0), "usec": ("ms", 1e-3)}
+_LARGEST_NIFTI1 = 32767
+
+
+def read_nifti(path: Path) -> Image:
+    """A volume, or a series where the file has four axes; integers stay as stored."""
+    import nibabel
+
+    image = nibabel.load(path)
+    header = image.header
+    if not isinstance(image, (nibabel.Nifti1Image, nibabel.Nifti1Pair)):
+        raise BadInput(
+            f"This is {type(image).__name__} data, which has no orientation in space.",
+            "Convert it to NIfTI first.",
+        )
+    space, time = header.get_xyzt_units()
+    array, note = _voxels(image, _slope(image))
+    affine = np.array(image.affine, dtype=float)
+    affine[:3] *= _SPACE_MM.get(space, 1.0)
+    text = _comment(header)
+    grid = exact_grid(Grid.from_affine(array.shape[-3:], affine, "RAS"), text)
+    metadata = {**known_metadata(text), "source": str(path), "format": "NIfTI", **note}
+    if int(header["sform_code"]) == 0 and int(header["qform_code"]) == 0:
+        metadata["note"] = "The file has no orientation; the axes are assumed to be R, A, S."
+    if array.ndim == 3:
+        return Volume(array, grid, metadata)
+    times = known_times(text, len(array)) or _times(header, len(array), time)
+    return Series(array, grid, *times, metadata=metadata)
+
+
+def read_mgh(path: Path) -> Image:
+    """FreeSurfer's format; the repetition time of a series is in ms."""
+    import nibabel
+
+    image = nibabel.load(path)
+    array, note = _voxels(image, (1.0, 0.0))
+    grid = Grid.from_affine(array.shape[-3:], image.affine, "RAS")
+    metadata = {"source": str(path), "format": "MGH", **note}
+    if array.ndim == 3:
+        return Volume(array, grid, metadata)
+    step = float(image.header.get_zooms()[3])
+    times = step * np.arange(len(array)) if step > 0 else np.arange(len(array))
+    name, unit = ("time", "ms") if step > 0 else ("frame", "")
+    return Series(array, grid, times, name, unit, metadata)
+
+
+def write_nifti(image: Image, path: Path) -> None:
+    """Writes sform and qform, units mm and s, and the comment; not atomic by itself."""
+    import nibabel
+    from nibabel.nifti1 import Nifti1Extension
+
+    array = storable(image.array)
+    small = max(array.shape) <= _LARGEST_NIFTI1
+    kind = nibabel.Nifti1Image if small else nibabel.Nifti2Image
+    file = kind(array.T, image.grid.affine("RAS"), dtype=array.dtype)
+    header = file.header
+    header.set_data_dtype(array.dtype)
+    file.set_sform(image.grid.affine("RAS"), code=1)
+    file.set_qform(image.grid.affine("RAS"), code=1, strip_shears=True)
+    header.set_xyzt_units("mm", "sec")
+    header["descrip"] = _short(image.metadata.get("provenance", "MRIForge"))
+    if isinstance(image, Series):
+        _set_times(header, image)
+    comment = json.dumps(describe(image)).encode()
+    header.extensions.append(Nifti1Extension(_COMMENT, comment))
+    nibabel.save(file, path)
+
+
+def _slope(image: Any) -> tuple[float, float]:
+    """Scale factors of the header; nibabel gives NaN where none are stored."""
+    slope, intercept = image.dataobj.slope, image.dataobj.inter
+    return (float(slope), float(intercept))
+
+
+def _voxels(image: Any, scaling: tuple[float, float]) -> tuple[np.ndarray, dict[str, Any]]:
+    """Array ``(z, y, x)`` or ``(t, z, y, x)`` and what there is to note about it."""
+    shape = tuple(int(n) for n in image.shape)
+    note: dict[str, Any] = {}
+    if min(shape, default=0) < 1:
+        raise BadInput(f"The image has no voxels (shape {shape}).")
+    while len(shape) > 4 and shape[-1] == 1:
+        shape = shape[:-1]
+    if len(shape) > 4:
+        raise BadInput(
+            f"The image has {len(shape)} axes {shape}: vectors, tensors or several contrasts.",
+            "Save one image, or one time series of images, for each file.",
+        )
+    unscaled = getattr(image.dataobj, "get_unscaled", None)
+    raw = real_native(np.asanyarray(unscaled() if unscaled else image.dataobj))
+    if len(shape) < 3:
+        shape = (*shape, *(1,) * (3 - len(shape)))
+        note["note"] = "A two-dimensional image, read as a volume of one slice."
+    array = rescaled(raw.reshape(shape, order="F").T, *scaling)
+    if scaling != (1.0, 0.0):
+        note["rescale"] = {"slope": scaling[0], "intercept": scaling[1]}
+    return array, note
+
+
+def _times(header: Any, frames: int, unit: str) -> tuple[np.ndarray, str, str]:
+    """Times from the header; plain frame numbers where it has none."""
+    step = float(header.get_zooms()[3])
+    start = float(header["toffset"])
+    if not np.isfinite(step) or step <= 0:
+        return np.arange(frames, dtype=float), "frame", ""
+    if not np.isfinite(start):
+        start = 0.0
+    name, factor = _TIME_UNITS.get(unit, ("s", 1.0))
+    return factor * (start + step * np.arange(frames)), "time", name
+
+
+def _set_times(header: Any, series: Series) -> None:
+    """Mean time step in seconds; the exact times are in the comment."""
+    factor = 1e-3 if series.time_unit == "ms" else 1.0
+    steps = np.diff(series.times)
+    step = float(np.abs(steps).mean()) * factor if steps.size else 0.0
+    header.set_zooms((*header.get_zooms()[:3], step or 1.0))
+    header["toffset"] = float(series.times[0]) * factor
+
+
+def _comment(header: Any) -> dict[str, Any]:
+    for extension in getattr(header, "extensions", ()):
+        if extension.get_code() == _COMMENT:
+            content = extension.get_content()
+            raw = content.encode() if isinstance(content, str) else bytes(content)
+            text = described(raw.rstrip(b"\0"))
+            if text:
+                return text
+    return {}
+
+
+def _short(provenance: Any) -> bytes:
+    text = provenance if isinstance(provenance, str) else json.dumps(provenance, default=str)
+    return text.encode("ascii", "replace")[:79]

@@ -1,0 +1,82 @@
+"""List, show, verify or export models."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from mriforge.errors import BadInput
+from mriforge.events import Events
+from mriforge.jobs.options import option
+
+if TYPE_CHECKING:
+    from mriforge.models.store import ModelFolder
+
+ACTIONS = ("list", "show", "verify", "export")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Options of ``models``."""
+
+    action: str = option("text", "what to do", default="list", positional="ACTION", choices=ACTIONS)
+    name: str | None = option("text", "model name or folder", default=None, positional="NAME")
+    out: str | None = option("output", "export: folder for the copy", default=None, metavar="DIR")
+    json: bool = option("flag", "print JSON", default=False)
+
+
+def check(options: Options) -> None:
+    """``show`` and ``export`` need to know which model."""
+    if options.name is None and options.action in ("show", "export"):
+        raise BadInput(f"Which model should be {options.action}ed?".replace("showed", "shown"))
+    if options.action == "export" and options.out is None:
+        raise BadInput("Where should the copy go?", "Give --out DIR.")
+    if options.out is not None and options.action != "export":
+        raise BadInput("--out belongs to 'models export'.", "Leave it out.")
+
+
+def run(options: Options, events: Events) -> dict[str, Any]:
+    """Returns ``models``: the entries that the action is about; ``export`` adds ``output``."""
+    return {"list": _list, "show": _show, "verify": _verify, "export": _export}[options.action](
+        options, events
+    )
+
+
+def _list(options: Options, events: Events) -> dict[str, Any]:
+    from mriforge.models.store import list_entries
+
+    entries = list_entries()
+    if options.name is not None:
+        entries = [entry for entry in entries if entry["name"] == options.name]
+    return {"models": entries}
+
+
+def _show(options: Options, events: Events) -> dict[str, Any]:
+    from mriforge.models.store import find_model
+
+    return {"models": [_entry(find_model(options.name))]}
+
+
+def _verify(options: Options, events: Events) -> dict[str, Any]:
+    """Every model, or the one that is named; the first that is not whole is the error."""
+    from mriforge.models.store import find_model, installed_models, verify_model
+
+    models = [find_model(options.name)] if options.name else installed_models()
+    for number, model in enumerate(models):
+        events.check_cancelled()
+        events.progress(number / len(models), f"verifying {model.path.name}")
+        verify_model(model)
+    return {"models": [_entry(model) for model in models]}
+
+
+def _export(options: Options, events: Events) -> dict[str, Any]:
+    from mriforge.models.store import export_model
+
+    model = export_model(options.name, options.out)
+    return {"models": [_entry(model)], "output": str(model.path)}
+
+
+def _entry(model: ModelFolder) -> dict[str, Any]:
+    entry = dataclasses.asdict(model.card)
+    return {**entry, "name": model.path.name, "path": str(model.path)}

@@ -1,0 +1,1 @@
+"""Image similarity, statistics between methods, and the evaluation job."""

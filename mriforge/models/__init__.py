@@ -1,0 +1,1 @@
+"""Trained models, each a folder of weights and a card: find, verify, load, save."""

@@ -1,0 +1,72 @@
+"""The card of a trained model: what it is, what it saw, what it expects, how well it did."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mriforge.errors import MissingModel
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """Contents of ``card.json``.
+
+    Attributes:
+        network, network_options: arguments of ``mriforge.networks.registry.build``.
+        recipe: name of the training recipe.
+        sha256: of ``model.safetensors``.
+        trained_on: one entry per image: file, subject, licence, contrast.
+        input: what the network expects: ``upsample`` (interpolation to the target grid),
+            ``scale`` and ``percentile`` (intensity that becomes 1), ``slice_axis`` (always the
+            depth axis of the network tensor).
+        figures: validation figures of the weights, on held-out subjects.
+        training: steps, seconds, how it ended, software.
+    """
+
+    name: str
+    network: str
+    recipe: str
+    kind: str = "model"
+    title: str = ""
+    task: str = "superresolution"
+    network_options: dict[str, Any] = field(default_factory=dict)
+    sha256: str = ""
+    parameters: int = 0
+    licence: str = "Apache-2.0"
+    trained_on: list[dict[str, str]] = field(default_factory=list)
+    input: dict[str, Any] = field(default_factory=dict)
+    figures: dict[str, Any] = field(default_factory=dict)
+    training: dict[str, Any] = field(default_factory=dict)
+    limits: str = ""
+    format: int = FORMAT
+
+    def to_json(self) -> str:
+        """Text of ``card.json``."""
+        return json.dumps(dataclasses.asdict(self), indent=2, ensure_ascii=False) + "\n"
+
+    @classmethod
+    def read(cls, path: Path) -> ModelCard:
+        """The card in a file.
+
+        Raises:
+            MissingModel: unreadable, not a card, or of a newer version of this program.
+        """
+        try:
+            tree = json.loads(path.read_text(encoding="utf-8"))
+            known = {f.name for f in dataclasses.fields(cls)}
+            card = cls(**{key: value for key, value in tree.items() if key in known})
+        except (OSError, ValueError, TypeError, AttributeError) as error:
+            raise MissingModel(
+                f"The model card {path} cannot be read.", "Copy the model's folder again."
+            ) from error
+        if card.format > FORMAT:
+            raise MissingModel(
+                f"The model {path.parent} was made by a newer version.", "Update MRIForge."
+            )
+        return card

@@ -1,0 +1,1 @@
+"""Published networks, one file for one network, nothing but ``nn.Module``s. Imports only torch."""

@@ -1,0 +1,83 @@
+"""Networks by name: the one table that recipes, model cards and the command line read."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import nn
+
+from mriforge.errors import BadInput
+from mriforge.networks.perceptual import PerceptualNet
+from mriforge.networks.unet3d import UNet3d
+
+SARASAEN = "Sarasaen et al. 2021, Artif. Intell. Med. 121:102196"
+
+
+@dataclass(frozen=True)
+class Network:
+    """One line of the table.
+
+    Attributes:
+        builder: the module's class.
+        source: the paper it is from.
+        parameters: number of trained parameters with the default options.
+        options: defaults that differ from the builder's.
+    """
+
+    builder: Callable[..., nn.Module]
+    source: str
+    parameters: int
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+NETWORKS: dict[str, Network] = {
+    "unet3d": Network(UNet3d, SARASAEN, 5_418_177),
+    "unet3d_small": Network(UNet3d, f"{SARASAEN} (width 16 for CPU)", 339_249, {"width": 16}),
+    "pln": Network(
+        PerceptualNet, f"{SARASAEN}, section 2.3.1, after DS6 (Chatterjee et al. 2022)", 3_432_768
+    ),
+    "pln_small": Network(
+        PerceptualNet, f"{SARASAEN}, section 2.3.1 (width 16 for CPU)", 215_376, {"width": 16}
+    ),
+}
+
+
+def build(name: str, **options: Any) -> nn.Module:
+    """A fresh network with random weights from torch's generator.
+
+    Args:
+        name: a key of :data:`NETWORKS`.
+        options: arguments of its class; they override the table's defaults.
+
+    Raises:
+        BadInput: no such network, or no such option of it.
+    """
+    entry = NETWORKS.get(name)
+    if entry is None:
+        raise BadInput(
+            f"There is no network called '{name}'.", f"Known are {', '.join(sorted(NETWORKS))}."
+        )
+    known = inspect.signature(entry.builder).parameters
+    unknown = [option for option in options if option not in known]
+    if unknown:
+        raise BadInput(
+            f"The network '{name}' has no option '{unknown[0]}'.",
+            f"Its options are {', '.join(known)}.",
+        )
+    return entry.builder(**{**entry.options, **options})
+
+
+def count_parameters(model: nn.Module) -> int:
+    """Number of trained parameters."""
+    return sum(p.numel() for p in model.parameters())
+
+
+def describe() -> list[dict[str, Any]]:
+    """The table as plain data: name, number of parameters, source."""
+    return [
+        {"name": name, "parameters": entry.parameters, "source": entry.source}
+        for name, entry in NETWORKS.items()
+    ]

@@ -1,0 +1,1 @@
+"""What the scanner did to the image: linear operators with their adjoints."""

@@ -1,0 +1,287 @@
+"""What a recipe may say: a tree of frozen dataclasses, filled strictly from TOML."""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from mriforge.errors import BadInput
+
+
+@dataclass(frozen=True)
+class NetworkSpec:
+    """A key of ``mriforge.networks.registry`` and the arguments of its class."""
+
+    name: str
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class DegradationSpec:
+    """How low-resolution partners are made; fractions of k-space, noise relative to the scale."""
+
+    operator: Literal["kspace_crop"] = "kspace_crop"
+    keep: tuple[float, ...] = (0.25, 0.1, 0.0625)
+    magnitude: bool = True
+    keep_range: tuple[float, float] = (0.05, 0.3)
+    keep_range_probability: float = 0.0
+    aspect_jitter: float = 0.0
+    aspect_jitter_probability: float = 0.0
+    noise: tuple[float, float] = (0.0, 0.0)
+    noise_probability: float = 0.0
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """How the low-resolution image reaches the network."""
+
+    upsample: Literal["sinc", "linear_aligned", "linear_halfpixel"] = "sinc"
+    scale: Literal["percentile", "maximum"] = "percentile"
+    percentile: float = 99.5
+
+
+@dataclass(frozen=True)
+class PatchSpec:
+    """Patches ``(depth, height, width)``; the slice axis is the first.
+
+    ``mode="slab"``: whole slices are degraded on the fly, ``per_slab`` patches cut from each.
+    ``mode="grid"``: every position of a grid with ``stride``, once per epoch, in random order.
+    """
+
+    mode: Literal["slab", "grid"] = "slab"
+    size: tuple[int, int, int] = (24, 24, 24)
+    stride: tuple[int, int, int] = (6, 12, 12)
+    batch: int = 8
+    per_slab: int = 4
+    foreground: float = 0.85
+
+
+@dataclass(frozen=True)
+class AugmentationSpec:
+    """Random changes of sharp slabs; ranges and probabilities, off by default.
+
+    ``rescale`` is the in-plane matrix relative to the original, ``slice_step`` the largest
+    distance between neighbouring slices of a slab.
+    """
+
+    flip: bool = False
+    transpose: bool = False
+    rescale: tuple[float, float] = (1.0, 1.0)
+    rescale_probability: float = 0.0
+    slice_step: int = 1
+    slice_average_probability: float = 0.0
+    single_slice_probability: float = 0.0
+    gain: tuple[float, float] = (1.0, 1.0)
+    gamma: tuple[float, float] = (1.0, 1.0)
+    gamma_probability: float = 0.0
+    curve_probability: float = 0.0
+
+
+@dataclass(frozen=True)
+class LossSpec:
+    """Weights of the terms; ``perceptual_network`` names a trained model.
+
+    ``balance`` divides every patch by the error of its input.
+    """
+
+    l1: float = 0.0
+    l2: float = 0.0
+    charbonnier: float = 0.0
+    perceptual: float = 0.0
+    perceptual_network: str = "pln_small"
+    cross_entropy: float = 0.0
+    dice: float = 0.0
+    balance: bool = False
+
+
+@dataclass(frozen=True)
+class LabelSpec:
+    """Targets of ``task = "segmentation"``, computed from the image itself."""
+
+    tissue_classes: int = 4
+    vessel_scales: tuple[float, ...] = (0.8, 1.6)
+    vessel_threshold: float = 0.04
+    degraded_probability: float = 0.0
+
+
+@dataclass(frozen=True)
+class OptimiserSpec:
+    """``clip_norm`` limits the norm of the gradient; 0: no limit."""
+
+    name: Literal["adam", "adamw"] = "adam"
+    lr: float = 1e-4
+    betas: tuple[float, float] = (0.9, 0.999)
+    weight_decay: float = 0.0
+    clip_norm: float = 0.0
+
+
+@dataclass(frozen=True)
+class ScheduleSpec:
+    """``warmup`` is a part of the run, ``final`` is relative to the learning rate."""
+
+    name: Literal["constant", "cosine", "onecycle"] = "constant"
+    warmup: float = 0.0
+    final: float = 0.0
+
+
+@dataclass(frozen=True)
+class TrainingSpec:
+    """When to stop (whichever comes first; 0 = no limit), validate and checkpoint.
+
+    ``mixed_precision`` concerns CUDA, ``bfloat16_on_cpu`` CPUs that have it natively.
+    """
+
+    steps: int = 0
+    epochs: int = 0
+    max_minutes: float = 0.0
+    validate_every: int = 500
+    checkpoint_seconds: float = 60.0
+    mixed_precision: bool = True
+    bfloat16_on_cpu: bool = False
+    ema: float = 0.0
+
+
+@dataclass(frozen=True)
+class ValidationSpec:
+    """Fixed patches per keep level, of held-out subjects."""
+
+    patches: int = 12
+    size: tuple[int, int, int] = (24, 48, 48)
+
+
+@dataclass(frozen=True)
+class FinetuneSpec:
+    """The subject-specific step on one prior."""
+
+    mode: Literal["slab", "grid"] = "slab"
+    size: tuple[int, int, int] = (24, 24, 24)
+    stride: tuple[int, int, int] = (1, 1, 1)
+    batch: int = 8
+    per_slab: int = 4
+    foreground: float = 0.85
+    epochs: int = 0
+    steps: int = 0
+    max_minutes: float = 0.0
+    lr: float = 1e-6
+    schedule: Literal["constant", "cosine", "onecycle"] = "constant"
+    augment: bool = False
+
+    def patches(self) -> PatchSpec:
+        """The patch part of this step."""
+        return PatchSpec(
+            self.mode, self.size, self.stride, self.batch, self.per_slab, self.foreground
+        )
+
+    def training(self, base: TrainingSpec) -> TrainingSpec:
+        """``base`` with this step's limits."""
+        return dataclasses.replace(
+            base, steps=self.steps, epochs=self.epochs, max_minutes=self.max_minutes
+        )
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One training procedure, complete."""
+
+    name: str
+    network: NetworkSpec
+    title: str = ""
+    source: str = ""
+    task: Literal["superresolution", "segmentation"] = "superresolution"
+    seed: int = 0
+    degradation: DegradationSpec = field(default_factory=DegradationSpec)
+    input: InputSpec = field(default_factory=InputSpec)
+    patches: PatchSpec = field(default_factory=PatchSpec)
+    augmentation: AugmentationSpec = field(default_factory=AugmentationSpec)
+    loss: LossSpec = field(default_factory=lambda: LossSpec(l1=1.0))
+    labels: LabelSpec = field(default_factory=LabelSpec)
+    optimiser: OptimiserSpec = field(default_factory=OptimiserSpec)
+    schedule: ScheduleSpec = field(default_factory=ScheduleSpec)
+    training: TrainingSpec = field(default_factory=TrainingSpec)
+    validation: ValidationSpec = field(default_factory=ValidationSpec)
+    finetune: dict[str, FinetuneSpec] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain, JSON-serialisable values."""
+        return dataclasses.asdict(self)
+
+
+def build(kind: type, tree: Any, where: str, key: str = "") -> Any:
+    """A dataclass ``kind`` from a mapping; unknown, missing and mistyped keys are refused.
+
+    Args:
+        where: file named in messages.
+        key: dotted position in the file.
+
+    Raises:
+        BadInput: naming the key and the file.
+    """
+    if not isinstance(tree, dict):
+        raise BadInput(f"'{key}' in the recipe {where} should be a table.")
+    hints = typing.get_type_hints(kind)
+    known = {f.name: f for f in dataclasses.fields(kind)}
+    for name in tree:
+        if name not in known:
+            raise BadInput(
+                f"Unknown key '{_join(key, name)}' in the recipe {where}.",
+                f"Known keys here: {', '.join(known)}.",
+            )
+    values = {}
+    for name, spec in known.items():
+        if name in tree:
+            values[name] = _convert(hints[name], tree[name], where, _join(key, name))
+        elif spec.default is dataclasses.MISSING and spec.default_factory is dataclasses.MISSING:
+            raise BadInput(f"The key '{_join(key, name)}' is missing in the recipe {where}.")
+    return kind(**values)
+
+
+def _join(key: str, name: str) -> str:
+    return f"{key}.{name}" if key else name
+
+
+def _convert(hint: Any, value: Any, where: str, key: str) -> Any:
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if dataclasses.is_dataclass(hint):
+        return build(hint, value, where, key)
+    if origin is Literal:
+        if value not in arguments:
+            raise BadInput(
+                f"'{key}' in the recipe {where} is {value!r}.",
+                f"Use one of: {', '.join(map(repr, arguments))}.",
+            )
+        return value
+    if origin is dict:
+        if not isinstance(value, dict):
+            raise BadInput(f"'{key}' in the recipe {where} should be a table.")
+        return {k: _convert(arguments[1], v, where, _join(key, k)) for k, v in value.items()}
+    if origin is tuple:
+        return _convert_tuple(arguments, value, where, key)
+    if hint is Any or isinstance(hint, types.GenericAlias):
+        return value
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if type(value) is not hint:
+        raise BadInput(
+            f"'{key}' in the recipe {where} is {value!r}.", f"It should be of type {hint.__name__}."
+        )
+    if hint in (int, float) and not (value == value and abs(value) < float("inf")):
+        raise BadInput(f"'{key}' in the recipe {where} is not a finite number.")
+    if hint in (int, float) and value < 0:
+        raise BadInput(f"'{key}' in the recipe {where} is {value!r}.", "It cannot be negative.")
+    return value
+
+
+def _convert_tuple(arguments: tuple, value: Any, where: str, key: str) -> tuple:
+    if not isinstance(value, list):
+        raise BadInput(f"'{key}' in the recipe {where} should be a list.")
+    if arguments[-1] is Ellipsis:
+        arguments = (arguments[0],) * len(value)
+    if len(value) != len(arguments):
+        raise BadInput(
+            f"'{key}' in the recipe {where} has {len(value)} values.",
+            f"It should have {len(arguments)}.",
+        )
+    return tuple(_convert(a, v, where, key) for a, v in zip(arguments, value, strict=True))

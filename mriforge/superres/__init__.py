@@ -1,0 +1,1 @@
+"""Super-resolution: a low-resolution volume or series in, a sharper one out."""

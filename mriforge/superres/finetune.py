@@ -1,0 +1,319 @@
+"""The subject-specific step: a model learns from the subject's own sharp scan.
+
+Published (Sarasaen et al. 2021, section 2.3): one epoch over all 24^3 patches at stride 1, rate
+1e-6. The default here is a time budget with a larger rate, on patches drawn at random; a part of
+the prior is held out to choose the best state and to set the gate.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from mriforge.errors import BadInput
+from mriforge.events import Events
+from mriforge.losses import build_loss
+from mriforge.physics.kspace import KspaceCrop
+from mriforge.recipes import Recipe
+from mriforge.recipes.schema import FinetuneSpec, OptimiserSpec, PatchSpec, ScheduleSpec
+from mriforge.superres.gate import Gate, decibel_gain, decide
+from mriforge.superres.intensity import intensity_scale
+from mriforge.training.loop import Trainer
+from mriforge.training.patches import Batch, cut, grid_starts, upsampled
+from mriforge.volume import Volume
+
+Box = tuple[slice, slice, slice]
+Apply = Callable[[nn.Module], Callable[[Tensor], Tensor]]
+"""Makes a network applicable to ``(1, 1, z, y, x)`` in bounded memory."""
+
+_HELD_OUT = 0.12
+_FEWEST_SLICES = 4
+_VALIDATIONS = 10
+_HELD_OUT_VOXELS = 600_000
+"""Held-out voxels that are looked at: enough for 0.01 dB, few enough not to cost tuning time."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """The prior as it is and as the short scan would have shown it, both on the prior's grid.
+
+    Attributes:
+        low: interpolated to the sharp grid as the model expects it, ``(z, y, x)``.
+        zero_filled: the zero-filled image.
+        sharp: the prior itself.
+        acquired: the truncated image, on ``operator.low``.
+        scale: what the stored values were divided by (from the truncated image).
+    """
+
+    operator: KspaceCrop
+    low: Tensor
+    zero_filled: Tensor
+    sharp: Tensor
+    acquired: Tensor
+    scale: float
+
+
+def degrade_prior(prior: Volume, operator: KspaceCrop, upsample: str, percentile: float) -> Pair:
+    """The prior truncated as ``operator`` truncates: by the same ratio along each axis.
+
+    Raises:
+        BadInput: the prior is too small to leave anything.
+    """
+    low_shape = []
+    for size, n, full in zip(
+        prior.grid.stored_shape, operator.low.stored_shape, operator.high.stored_shape, strict=True
+    ):
+        kept = size - 2 * round((size - size * n / full) / 2) if n < full else size
+        low_shape.append(max(1, kept))
+    crop = KspaceCrop(prior.grid, tuple(low_shape))
+    if not crop.axes:
+        raise BadInput(
+            "The prior is too small: truncating it as the image was leaves it unchanged.",
+            "Choose a prior with a larger matrix.",
+        )
+    sharp = torch.from_numpy(np.ascontiguousarray(prior.array, dtype=np.float32))
+    acquired = crop.A_complex(sharp).abs()
+    scale = intensity_scale(acquired.numpy(), percentile)
+    sharp, acquired = sharp / scale, acquired / scale
+    zero_filled = crop.zero_fill(acquired)
+    low = zero_filled if upsample == "sinc" else upsampled(acquired, crop, upsample)
+    return Pair(crop, low, zero_filled, sharp, acquired, scale)
+
+
+def split_boxes(shape: tuple[int, int, int]) -> tuple[list[Box], Box]:
+    """Boxes to tune on, and the held-out one: a slab of slices, or rows of a few slices."""
+    axis = 0 if shape[0] >= _FEWEST_SLICES else 1
+    size = shape[axis]
+    length = max(1, round(_HELD_OUT * size))
+    start = max(0, round(0.42 * size) - length // 2)
+    pieces = [slice(0, start), slice(start, start + length), slice(start + length, size)]
+    boxes = []
+    for piece in pieces:
+        box = [slice(0, n) for n in shape]
+        box[axis] = piece
+        boxes.append(tuple(box))
+    tune = [b for b in (boxes[0], boxes[2]) if b[axis].stop > b[axis].start]
+    return (tune or [boxes[1]]), boxes[1]
+
+
+class PriorSampler:
+    """Random patches of the tuning boxes, flipped at random; batch ``step`` is always the same."""
+
+    epoch_steps: int | None = None
+
+    def __init__(
+        self, pair: Pair, boxes: list[Box], patches: PatchSpec, *, seed: int, flip: bool,
+        device: torch.device | str = "cpu",
+    ) -> None:  # fmt: skip
+        self.patches, self.seed, self.flip, self.device = patches, seed, flip, torch.device(device)
+        self.parts = [(pair.low[box], pair.sharp[box]) for box in boxes]
+        sizes = np.array([part[1].numel() for part in self.parts], dtype=float)
+        self.share = sizes / sizes.sum()
+
+    def batch(self, step: int) -> Batch:
+        """Batch number ``step``: ``(batch, 1, depth, height, width)``."""
+        rng = np.random.default_rng([self.seed, step])
+        pairs = []
+        for _ in range(self.patches.batch):
+            low, sharp = self.parts[int(rng.choice(len(self.parts), p=self.share))]
+            both = torch.stack(cut(rng, low, sharp, self.patches))
+            axes = [axis for axis in (1, 2, 3) if rng.random() < 0.5] if self.flip else []
+            pairs.append(both.flip(axes) if axes else both)
+        stacked = torch.stack(pairs, dim=1)[:, :, None].to(self.device)
+        return Batch(stacked[0], stacked[1])
+
+
+class PriorGrid:
+    """Every patch of the tuning boxes once per epoch, in random order (published: stride 1)."""
+
+    def __init__(
+        self, pair: Pair, boxes: list[Box], patches: PatchSpec, *, seed: int,
+        device: torch.device | str = "cpu",
+    ) -> None:  # fmt: skip
+        self.patches, self.seed, self.device = patches, seed, torch.device(device)
+        self.parts = [(pair.low[box], pair.sharp[box]) for box in boxes]
+        self.grids = [
+            grid_starts(part[1].shape, patches.size, patches.stride) for part in self.parts
+        ]
+        counts = [int(np.prod([len(axis) for axis in grid])) for grid in self.grids]
+        self.first = np.concatenate([[0], np.cumsum(counts)])
+        self.epoch_steps = max(1, -(-int(self.first[-1]) // patches.batch))
+        self._order: tuple[int, np.ndarray] = (-1, np.zeros(0, dtype=np.int64))
+
+    def batch(self, step: int) -> Batch:
+        """Batch number ``step``; epochs follow each other."""
+        epoch, place = divmod(step, self.epoch_steps)
+        if self._order[0] != epoch:
+            order = np.random.default_rng([self.seed, epoch]).permutation(self.first[-1])
+            self._order = (epoch, order)
+        begin = place * self.patches.batch
+        numbers = self._order[1].take(range(begin, begin + self.patches.batch), mode="wrap")
+        stacked = torch.stack([self._patch(int(n)) for n in numbers], dim=1)[:, :, None]
+        return Batch(stacked[0].to(self.device), stacked[1].to(self.device))
+
+    def _patch(self, number: int) -> Tensor:
+        part = int(np.searchsorted(self.first, number, side="right")) - 1
+        grid = self.grids[part]
+        place = np.unravel_index(number - self.first[part], [len(axis) for axis in grid])
+        window = tuple(
+            slice(int(axis[p]), int(axis[p]) + size)
+            for axis, p, size in zip(grid, place, self.patches.size, strict=True)
+        )
+        return torch.stack([image[window] for image in self.parts[part]])
+
+
+@dataclass(frozen=True)
+class HeldOutPart:
+    """The held-out box, with as many of its rows around it as the network looks at."""
+
+    low: Tensor
+    zero_filled: Tensor
+    sharp: Tensor
+
+    @classmethod
+    def of(cls, pair: Pair, box: Box) -> HeldOutPart:
+        """At most about 600,000 voxels of the box, from its middle."""
+        parts = [tensor[box] for tensor in (pair.low, pair.zero_filled, pair.sharp)]
+        rows = max(8, _HELD_OUT_VOXELS // (parts[0].shape[0] * parts[0].shape[2]))
+        if rows < parts[0].shape[1]:
+            start = (parts[0].shape[1] - rows) // 2
+            parts = [part[:, start : start + rows] for part in parts]
+        return cls(*parts)
+
+    def proposal(self, run: Apply, model: nn.Module) -> Tensor:
+        """The model's output for the held-out part."""
+        return run(model)(self.low[None, None])[0, 0]
+
+    def gain(self, run: Apply, model: nn.Module) -> float:
+        """PSNR gain of the model over zero-filling, dB."""
+        wanted = self.sharp - self.zero_filled
+        return decibel_gain(wanted, self.sharp - self.proposal(run, model))
+
+
+@dataclass(frozen=True)
+class TuneSettings:
+    """How long to tune; without any of the first three, as the recipe's ``default`` block says.
+
+    Attributes:
+        max_minutes: time budget.
+        epochs: whole epochs over all patches at stride 1, the recipe's ``published`` block.
+        steps: exactly this many optimiser steps (reproducible, unlike a time budget).
+        checkpoint, resume: file to save to and, with ``resume``, to continue from.
+    """
+
+    max_minutes: float | None = None
+    epochs: int | None = None
+    steps: int | None = None
+    checkpoint: Path | None = None
+    resume: bool = False
+
+    def block(self, recipe: Recipe) -> FinetuneSpec:
+        """The recipe's fine-tuning block with these limits."""
+        minutes = self.max_minutes or 0.0
+        if self.epochs:
+            block = recipe.finetune["published"]
+            return dataclasses.replace(block, epochs=self.epochs, max_minutes=minutes)
+        block = recipe.finetune["default"]
+        if self.steps:
+            return dataclasses.replace(block, steps=self.steps, max_minutes=minutes)
+        return dataclasses.replace(block, max_minutes=self.max_minutes or block.max_minutes)
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """A model after the subject-specific step.
+
+    Attributes:
+        model: the better of the tuned and the given network on held-out data.
+        gate: decided with that model.
+        improved: whether it is the tuned one.
+        figures: what to report: gains before and after, steps, seconds, how it ended.
+    """
+
+    model: nn.Module
+    gate: Gate
+    improved: bool
+    figures: dict[str, Any] = field(default_factory=dict)
+
+
+def tune(
+    model: nn.Module,
+    recipe: Recipe,
+    pair: Pair,
+    run: Apply,
+    settings: TuneSettings,
+    *,
+    device: torch.device | str = "cpu",
+    events: Events | None = None,
+) -> Tuned:
+    """Fine-tunes a copy of ``model`` on ``pair``.
+
+    Args:
+        recipe: its ``finetune`` blocks say how.
+        run: makes a network applicable.
+    """
+    events = events or Events()
+    block = settings.block(recipe)
+    boxes, held_box = split_boxes(tuple(pair.sharp.shape))
+    held = HeldOutPart.of(pair, held_box)
+    before = held.gain(run, model)
+    patches = _fitting(block.patches(), tuple(pair.sharp.shape))
+    if block.mode == "grid":
+        sampler = PriorGrid(pair, boxes, patches, seed=recipe.seed, device=device)
+    else:
+        sampler = PriorSampler(
+            pair, boxes, patches, seed=recipe.seed, flip=block.augment, device=device
+        )
+    training = dataclasses.replace(block.training(recipe.training), ema=0.0)
+    steps = block.steps or (sampler.epoch_steps or 0) * block.epochs
+    training = dataclasses.replace(training, validate_every=max(25, steps // _VALIDATIONS))
+    tuned = copy.deepcopy(model).to(device)
+    trainer = Trainer(
+        tuned,
+        sampler,
+        build_loss(recipe.loss).to(device),
+        optimiser=OptimiserSpec(lr=block.lr, clip_norm=recipe.optimiser.clip_norm),
+        schedule=ScheduleSpec(block.schedule, warmup=0.02, final=0.02),
+        training=training,
+        validate=lambda network: {"gain_db": held.gain(run, network)},
+        checkpoint=settings.checkpoint,
+        resume=settings.resume,
+        identity={"recipe": recipe.as_dict(), "shape": list(pair.sharp.shape)},
+        device=device,
+        events=events,
+    )
+    result = trainer.run()
+    tuned.load_state_dict(result.state)
+    tuned = tuned.to("cpu").eval()
+    after = held.gain(run, tuned)
+    improved = after > before
+    if not improved:
+        events.log("Fine-tuning did not help on held-out parts of the prior: the model is kept.")
+    chosen = tuned if improved else model
+    gate = decide(held.zero_filled, held.proposal(run, chosen), held.sharp)
+    figures = {
+        "held_out_gain_db_before": before,
+        "held_out_gain_db_after": after,
+        "steps": result.steps,
+        "seconds": result.seconds,
+        "stopped": result.stopped,
+        "history": result.history,
+        "used": improved,
+    }
+    return Tuned(chosen, gate, improved, figures)
+
+
+def _fitting(patches: PatchSpec, shape: tuple[int, int, int]) -> PatchSpec:
+    """Patches no larger than the prior: reflecting a small one many times over only costs time."""
+    size = tuple(
+        min(patch, max(4, n + (-n) % 4)) for patch, n in zip(patches.size, shape, strict=True)
+    )
+    return dataclasses.replace(patches, size=size)

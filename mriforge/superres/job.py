@@ -1,0 +1,299 @@
+"""The job: a low-resolution volume or series in, a sharper one out, with what is known about it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from mriforge import __version__
+from mriforge.device import choose_device
+from mriforge.errors import BadInput
+from mriforge.events import Events
+from mriforge.physics.interpolation import resample
+from mriforge.physics.kspace import KspaceCrop
+from mriforge.superres.consistency import make_consistent, relative_residual
+from mriforge.superres.finetune import Apply, Tuned, TuneSettings, degrade_prior, tune
+from mriforge.superres.inference import Predictor
+from mriforge.superres.intensity import intensity_scale
+from mriforge.superres.method import Method, finetuning_recipe, load_method, save_tuned
+from mriforge.superres.prior import match_prior
+from mriforge.superres.strided import predict_strided
+from mriforge.superres.target import plan_acquisition
+from mriforge.volume import Grid, Image, Series, Volume, as_series, like_input
+
+
+@dataclass(frozen=True)
+class SuperresOptions:
+    """What to do.
+
+    Attributes:
+        model: name or folder of a trained model, or the name of a baseline interpolation
+            (``mriforge.physics.interpolation.BASELINES``). Default: the shipped model.
+        prior: sharp scan of the same subject; any grid.
+        finetune: adapt the model to ``prior`` first.
+        max_minutes: time budget of the fine-tuning; default: the recipe's.
+        epochs: fine-tune for whole epochs over all patches, as published, instead.
+        steps: fine-tune for exactly so many steps instead (reproducible).
+        scale, spacing, like: the target, see :func:`mriforge.superres.target.plan_acquisition`.
+        axes: stored axes that ``scale`` and ``prior`` apply to.
+        consistency: restore the acquired data exactly.
+        gate: never go beyond what held-out parts of the prior justify (needs ``prior``).
+        register: align the prior rigidly to the first frame first.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+        memory_limit_gib: upper bound of the network's working memory; default: from what is free.
+        tile: tile size ``(z, y, x)``; default: as large as the memory allows.
+        stride: average 24^3 patches at this stride instead of tiling, as published.
+        frames: which frames of a series; default all.
+        save_model: folder for the tuned model.
+        checkpoint, resume: of the fine-tuning.
+    """
+
+    model: str | Path | None = None
+    prior: Volume | None = None
+    finetune: bool = False
+    max_minutes: float | None = None
+    epochs: int | None = None
+    steps: int | None = None
+    scale: float | None = None
+    spacing: tuple[float, float, float] | None = None
+    like: Grid | None = None
+    axes: tuple[int, ...] = (0, 1)
+    consistency: bool = True
+    gate: bool = True
+    register: bool = False
+    device: str = "auto"
+    memory_limit_gib: float | None = None
+    tile: tuple[int, int, int] | None = None
+    stride: int | None = None
+    frames: tuple[int, ...] | None = None
+    save_model: Path | None = None
+    checkpoint: Path | None = None
+    resume: bool = False
+
+
+@dataclass(frozen=True)
+class SuperresResult:
+    """The image, and everything that was measured on the way (JSON types only)."""
+
+    image: Image
+    figures: dict[str, Any] = field(default_factory=dict)
+
+
+def superres(
+    image: Image, options: SuperresOptions, events: Events | None = None
+) -> SuperresResult:
+    """Super-resolution of a volume or a time series.
+
+    Args:
+        image: magnitude image, whose grid says where its voxels really are; not modified.
+        options: see :class:`SuperresOptions`.
+
+    Returns:
+        float32 voxels on the target grid, and figures: target, residual against the acquired data
+        before and after restoring it, gate, fine-tuning, device, seconds.
+
+    Raises:
+        BadInput: contradictory options or unusable images.
+        MissingModel: the model is not there or damaged.
+        OutOfMemory: not even the smallest tile fits.
+        Cancelled: the caller asked to stop.
+    """
+    events = events or Events()
+    started = time.monotonic()
+    series = _chosen_frames(as_series(image), options.frames)
+    prior_grid = options.prior.grid if options.prior else None
+    operator, final = plan_acquisition(
+        series.grid,
+        scale=options.scale,
+        spacing=options.spacing,
+        like=options.like,
+        prior=prior_grid,
+        axes=options.axes,
+    )
+    method = load_method(options.model, options.gate)
+    figures: dict[str, Any] = {"method": method.describe(), "target": _describe_target(operator)}
+    device = choose_device(options.device)
+    run = _runner(options, device, events)
+    share = 0.0
+    if options.finetune:
+        share = 0.8
+        method, tuned = _finetuned(
+            method, series, operator, options, run, device, events.part(0.0, share)
+        )
+        figures["finetune"] = tuned.figures
+        if options.save_model is not None:
+            figures["model"] = str(save_tuned(options.save_model, tuned, method.network()[1]).path)
+    result, residuals = _all_frames(series, operator, method, options, run, events.part(share, 1.0))
+    if method.gate is not None:
+        figures["gate"] = {"step": method.gate.step, "held_out_gain_db": method.gate.gain_db}
+    if method.model is not None or options.consistency:
+        figures["consistency"] = {"restored": options.consistency, **residuals}
+    figures["device"] = str(device)
+    figures["seconds"] = round(time.monotonic() - started, 2)
+    provenance = {
+        "software": f"MRIForge {__version__}",
+        "use": "research use only",
+        "job": "superres",
+        **figures,
+    }
+    provenance.pop("seconds")
+    sharp = Series(
+        result, operator.high, series.times, series.time_name, series.time_unit,
+        {**series.metadata, "provenance": provenance},
+    )  # fmt: skip
+    if final is not None:
+        events.log("The wanted grid is not aligned with the image: the result is resampled to it.")
+        sharp = _resampled(sharp, final)
+    single = isinstance(image, Volume)
+    return SuperresResult(like_input(sharp, image) if single else sharp, figures)
+
+
+def _chosen_frames(series: Series, frames: tuple[int, ...] | None) -> Series:
+    if frames is None:
+        return series
+    if any(f < 0 or f >= len(series) for f in frames) or not frames:
+        raise BadInput(f"The frames {frames} are not all among the {len(series)} of the series.")
+    chosen = list(frames)
+    return Series(
+        series.array[chosen], series.grid, series.times[chosen], series.time_name,
+        series.time_unit, series.metadata,
+    )  # fmt: skip
+
+
+def _describe_target(operator: KspaceCrop) -> dict[str, Any]:
+    low, high = operator.low, operator.high
+    return {
+        "matrix": list(high.stored_shape),
+        "spacing_mm": [round(s, 6) for s in high.spacing],
+        "factor": [a / b for a, b in zip(high.stored_shape, low.stored_shape, strict=True)],
+        "kspace_fraction": float(np.prod(low.shape) / np.prod(high.shape)),
+        "acquisition": "centre of k-space",
+    }
+
+
+def _runner(options: SuperresOptions, device: torch.device, events: Events) -> Apply:
+    """Makes a network applicable as the options say: tiled, or by averaging patches at a stride."""
+    if options.stride is not None:
+        return lambda model: partial(
+            predict_strided,
+            model,
+            stride=options.stride,
+            device=device,
+            memory_limit_gib=options.memory_limit_gib,
+            cancel=events.check_cancelled,
+            log=events.log,
+        )
+
+    def apply(model: nn.Module) -> Callable[[Tensor], Tensor]:
+        predictor = Predictor(
+            model,
+            device=device,
+            memory_limit_gib=options.memory_limit_gib,
+            tile=options.tile,
+            log=events.log,
+        )
+        return partial(predictor, cancel=events.check_cancelled)
+
+    return apply
+
+
+def _finetuned(
+    method: Method,
+    series: Series,
+    operator: KspaceCrop,
+    options: SuperresOptions,
+    run: Apply,
+    device: torch.device,
+    events: Events,
+) -> tuple[Method, Tuned]:
+    """The method after the subject-specific step, with its gate."""
+    if options.prior is None:
+        raise BadInput("Fine-tuning needs a sharp scan of the subject.", "Give one as the prior.")
+    model, card = method.network()
+    prior = options.prior
+    if options.register:
+        from mriforge.superres.register import register_rigid
+
+        prior = register_rigid(prior, series[0], events)
+    matched = match_prior(prior, operator.high)
+    pair = degrade_prior(matched, operator, method.upsample, method.percentile)
+    tuned = tune(
+        model,
+        finetuning_recipe(card),
+        pair,
+        run,
+        TuneSettings(
+            options.max_minutes, options.epochs, options.steps, options.checkpoint, options.resume
+        ),
+        device=device,
+        events=events,
+    )
+    if options.gate:
+        events.log(tuned.gate.sentence())
+    return method.tuned(tuned, options.gate), tuned
+
+
+def _all_frames(
+    series: Series,
+    operator: KspaceCrop,
+    method: Method,
+    options: SuperresOptions,
+    run: Apply,
+    events: Events,
+) -> tuple[np.ndarray, dict[str, float]]:
+    """Every frame on the target grid, and the mean residuals against the acquired data."""
+    scale = intensity_scale(series.array, method.percentile)
+    network = None if method.model is None else run(method.model)
+    result = np.empty((len(series), *operator.high.shape), dtype=np.float32)
+    before, after = [], []
+    for number in range(len(series)):
+        events.check_cancelled()
+        events.progress(number / len(series), f"frame {number + 1} of {len(series)}")
+        low = torch.from_numpy(series.array[number].astype(np.float32)) / scale
+        image = _propose(low, operator, method, network)
+        if options.consistency and method.model is not None:
+            # Magnitudes are not negative; the restored data has the last word.
+            image, first, last = make_consistent(operator, image.clamp(min=0), low)
+        else:
+            first = last = relative_residual(operator, image, low)
+        before.append(first)
+        after.append(last)
+        result[number] = (image * scale).numpy()
+    events.progress(1.0, "done")
+    return result, {
+        "residual_before": float(np.mean(before)),
+        "residual_after": float(np.mean(after)),
+    }
+
+
+def _propose(
+    low: Tensor,
+    operator: KspaceCrop,
+    method: Method,
+    network: Callable[[Tensor], Tensor] | None,
+) -> Tensor:
+    """One frame: network output, moved towards zero-filling as far as the gate says."""
+    interpolated = method.interpolate(low, operator)
+    if network is None:
+        return interpolated
+    step = 1.0 if method.gate is None else method.gate.step
+    zero_filled = interpolated if method.upsample == "sinc" else operator.zero_fill(low)
+    if step == 0.0:
+        return zero_filled
+    proposal = network(interpolated[None, None])[0, 0]
+    return zero_filled + step * (proposal - zero_filled) if step < 1.0 else proposal
+
+
+def _resampled(series: Series, grid: Grid) -> Series:
+    frames = [resample(frame, grid, order=3).array for frame in series]
+    return Series(
+        np.stack(frames), grid, series.times, series.time_name, series.time_unit, series.metadata
+    )

@@ -1,0 +1,1 @@
+"""Learning: data, pairs of patches, the loop, checkpoints. Imports torch; use it lazily."""

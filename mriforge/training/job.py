@@ -1,0 +1,252 @@
+"""A recipe's training: recipe and manifest in, model folder out."""
+
+from __future__ import annotations
+
+import dataclasses
+import platform
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from mriforge import __version__
+from mriforge.device import choose_device
+from mriforge.errors import BadInput, Failed
+from mriforge.events import Events
+from mriforge.io.atomic import check_writable
+from mriforge.losses import build_loss
+from mriforge.models.card import ModelCard
+from mriforge.models.store import ModelFolder, load_model, save_model
+from mriforge.recipes import Recipe, load_recipe
+from mriforge.training.data import Dataset, load_dataset
+from mriforge.training.distributed import Processes, processes
+from mriforge.training.loop import Trainer, TrainResult
+from mriforge.training.patches import make_sampler
+from mriforge.training.validation import HeldOut
+
+CHECKPOINT = "checkpoint.safetensors"
+
+
+@dataclass(frozen=True)
+class TrainOutcome:
+    """A finished training: the model's folder and how the run went."""
+
+    model: ModelFolder
+    result: TrainResult
+
+
+def train(
+    recipe: str | Path | Recipe,
+    manifest: str | Path,
+    out_dir: str | Path,
+    *,
+    max_minutes: float | None = None,
+    resume: bool = False,
+    device: str | torch.device | None = None,
+    half: bool = False,
+    start: str | Path | None = None,
+    events: Events | None = None,
+) -> TrainOutcome:
+    """Trains ``recipe`` on ``manifest``; writes ``out_dir/model``, a model folder.
+
+    ``out_dir`` also keeps the checkpoint and the cache of normalised volumes.
+
+    Args:
+        max_minutes: time budget of the whole training, resumptions included; it replaces the
+            recipe's. 0: no limit.
+        resume: continue from ``out_dir``'s checkpoint, if there is one.
+        device: as of :func:`mriforge.device.choose_device`.
+        half: store the weights in half precision.
+        start: a trained model (name or folder) of the same network to begin from.
+
+    Raises:
+        BadInput: recipe, manifest or output folder unusable, or a checkpoint in the way.
+        Cancelled: after a checkpoint was written.
+    """
+    recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
+    out_dir, events = Path(out_dir), events or Events()
+    if max_minutes is not None:
+        if not (max_minutes >= 0 and np.isfinite(max_minutes)):
+            raise BadInput(f"The time budget is {max_minutes} minutes.", "Give a positive number.")
+        limits = dataclasses.replace(recipe.training, max_minutes=max_minutes)
+        recipe = dataclasses.replace(recipe, training=limits)
+    check_writable(out_dir / "model")
+    if (out_dir / CHECKPOINT).is_file() and not resume:
+        raise BadInput(
+            f"There is already a training in {out_dir}.",
+            "Continue it with --resume, or choose another folder.",
+        )
+    chosen = choose_device(device or "auto")
+    with processes(chosen) as group:
+        if chosen.type == "cuda" and group.world > 1:
+            chosen = torch.device("cuda", group.local_rank)
+            torch.cuda.set_device(chosen)
+        data = _data(recipe, manifest, out_dir, group, events.part(0.0, 0.02))
+        trainer = make_trainer(
+            recipe,
+            data,
+            model=_start(recipe, start),
+            checkpoint=out_dir / CHECKPOINT,
+            resume=resume,
+            device=chosen,
+            group=group,
+            events=events.part(0.02, 1.0),
+        )
+        result = trainer.run()
+        state, card = deliver(recipe, data, result, chosen)
+        if not group.first:
+            return TrainOutcome(ModelFolder(out_dir / "model", card), result)
+        return TrainOutcome(save_model(out_dir / "model", state, card, half=half), result)
+
+
+def _start(recipe: Recipe, name: str | Path | None) -> nn.Module | None:
+    """The network to begin from, or None for a fresh one."""
+    if name is None:
+        return None
+    model, card = load_model(name)
+    if (card.network, card.network_options) != (recipe.network.name, recipe.network.options):
+        raise BadInput(
+            f"The model {name} is another network than the recipe '{recipe.name}' trains.",
+            "Start from a model of the same network and options.",
+        )
+    return model
+
+
+def _data(
+    recipe: Recipe, manifest: str | Path, out_dir: Path, group: Processes, events: Events
+) -> Dataset:
+    """The first process fills the cache, the others wait for it."""
+    load = _loader(recipe, manifest, out_dir, events)
+    data = load() if group.first else None
+    meeting = torch.device("cuda", group.local_rank) if _on_nccl() else torch.device("cpu")
+    group.agree(False, meeting)
+    return data or load()
+
+
+def _loader(
+    recipe: Recipe, manifest: str | Path, out_dir: Path, events: Events
+) -> Callable[[], Dataset]:
+    percentile = recipe.input.percentile if recipe.input.scale == "percentile" else 99.9
+    return lambda: load_dataset(manifest, out_dir / "cache", percentile=percentile, events=events)
+
+
+def _on_nccl() -> bool:
+    ready = torch.distributed.is_available() and torch.distributed.is_initialized()
+    return ready and torch.distributed.get_backend() == "nccl"
+
+
+def make_trainer(
+    recipe: Recipe,
+    data: Dataset,
+    *,
+    model: nn.Module | None = None,
+    checkpoint: Path | None = None,
+    resume: bool = False,
+    device: torch.device | str = "cpu",
+    group: Processes | None = None,
+    events: Events | None = None,
+) -> Trainer:
+    """The trainer of a recipe on volumes in memory or cached; a fresh network unless given."""
+    from mriforge.networks.registry import build
+
+    group, events = group or Processes(), events or Events()
+    torch.manual_seed(recipe.seed)
+    model = model or build(recipe.network.name, **recipe.network.options)
+    model = model.to(device)
+    if recipe.task == "segmentation":
+        from mriforge.training.labels import LabelSampler, held_out_labels
+
+        sampler: Any = LabelSampler(data.train, recipe, rank=group.rank, device=device)
+        validate, score = held_out_labels(data.validation, recipe, device), "dice"
+    else:
+        sampler = make_sampler(
+            data.train,
+            recipe.patches,
+            recipe.degradation,
+            recipe.input,
+            recipe.augmentation,
+            seed=recipe.seed,
+            rank=group.rank,
+            world=group.world,
+            device=device,
+        )
+        validate, score = HeldOut.of_recipe(recipe, data.validation, device), "gain_db"
+    if validate is None:
+        events.log("No validation images: the last state is kept instead of the best one.")
+    return Trainer(
+        model,
+        sampler,
+        build_loss(recipe.loss).to(device),
+        optimiser=recipe.optimiser,
+        schedule=recipe.schedule,
+        training=recipe.training,
+        validate=validate,
+        score=score,
+        checkpoint=checkpoint,
+        resume=resume,
+        identity=identity(recipe),
+        device=device,
+        group=group,
+        events=events,
+    )
+
+
+def identity(recipe: Recipe) -> dict[str, Any]:
+    """The recipe without what may change between resumptions: limits of time and of steps."""
+    tree = recipe.as_dict()
+    for key in ("max_minutes", "steps", "epochs", "checkpoint_seconds"):
+        tree["training"].pop(key)
+    tree.pop("finetune")
+    return tree
+
+
+def deliver(
+    recipe: Recipe, data: Dataset, result: TrainResult, device: torch.device | str = "cpu"
+) -> tuple[dict[str, Tensor], ModelCard]:
+    """The weights to keep of a run, and their card.
+
+    Of a perceptual network only the contracting path is kept: the head was there to train it.
+
+    Raises:
+        Failed: the training never reached a usable state.
+    """
+    from mriforge.networks.registry import build, count_parameters
+
+    if not all(bool(torch.isfinite(t).all()) for t in result.state.values()):
+        raise Failed(
+            "The training broke down before it learned anything.",
+            "Lower the learning rate in the recipe.",
+        )
+    options = dict(recipe.network.options)
+    model = build(recipe.network.name, **options)
+    model.load_state_dict(result.state)
+    if recipe.task == "segmentation" and hasattr(model, "without_head"):
+        model = model.without_head()
+        options.pop("classes", None)
+    figures = {k: round(v, 4) for k, v in result.best.items() if k not in ("step", "seconds")}
+    card = ModelCard(
+        name=recipe.name,
+        title=recipe.title,
+        task=recipe.task,
+        network=recipe.network.name,
+        network_options=options,
+        recipe=recipe.name,
+        parameters=count_parameters(model),
+        trained_on=data.provenance(),
+        input={**dataclasses.asdict(recipe.input), "slice_axis": "depth"},
+        figures={**figures, "held_out_subjects": sorted({v.subject for v in data.validation})},
+        training={
+            "steps": result.steps,
+            "seconds": round(result.seconds, 1),
+            "stopped": result.stopped,
+            "device": torch.device(device).type,
+            "torch": torch.__version__,
+            "python": platform.python_version(),
+            "mriforge": __version__,
+        },
+    )
+    return model.state_dict(), card
