@@ -313,7 +313,8 @@ def test(arguments):
     """The style check, then the tests; the result is good when both are."""
     style = lint([])
     if "--long" in arguments:
-        arguments = [a for a in arguments if a != "--long"] + ["-m", "long or not long"]
+        arguments = [a for a in arguments if a != "--long"]
+        arguments += ["-m", "long or not long", "Testing/core", "Testing/long"]
     code = run(environment("test"), "-m", "pytest", *arguments)
     if style:
         print("[dev] The style check above failed; 'dev.py lint --fix' helps.", file=sys.stderr)

@@ -8,9 +8,10 @@ import time
 from collections.abc import Callable
 from typing import Any, TextIO
 
-from mriforge.events import Control, Events
+from mriforge.events import Control, Events, stage_of
 
 _PLAIN_INTERVAL_S = 10.0
+_NOT_SHOWN = ("step", "seconds", "lr")
 
 
 class ConsoleEvents(Events):
@@ -61,13 +62,14 @@ class ConsoleEvents(Events):
             now = time.monotonic()
             if now < self._silent_until:
                 return
-            when, last_message, last_fraction = self._last
+            stage = stage_of(message)
+            when, last_stage, last_fraction = self._last
             stale = now - when >= _PLAIN_INTERVAL_S and fraction > last_fraction
-            if fraction < 1.0 and not stale and (message == last_message or now - when < 1.0):
+            if fraction < 1.0 and not stale and (stage == last_stage or now - when < 1.0):
                 return
-            if fraction == last_fraction and message == last_message:
+            if fraction == last_fraction and stage == last_stage:
                 return
-            self._last = (now, message, fraction)
+            self._last = (now, stage, fraction)
             parts = [f"{100 * fraction:3.0f} %", message, _figures(self._metrics), _left(eta_s)]
             self._write("  ".join(part for part in parts if part))
 
@@ -95,7 +97,9 @@ class ConsoleEvents(Events):
 def _figures(metrics: dict[str, Any]) -> str:
     """``loss 0.0123, psnr 31.2``: the newest value of each figure."""
     shown = []
-    for name, value in list(metrics.items())[-4:]:
+    for name, value in metrics.items():
+        if name in _NOT_SHOWN or not isinstance(value, int | float):
+            continue
         shown.append(f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}")
     return ", ".join(shown)
 

@@ -28,6 +28,7 @@ from mriforge.metrics.compare import Comparison, compare
 from mriforge.physics.interpolation import BASELINES
 from mriforge.physics.kspace import KspaceCrop
 from mriforge.report.html import Report
+from mriforge.superres.method import load_method
 from mriforge.superres.job import SuperresOptions, superres
 from mriforge.volume import Volume
 
@@ -91,6 +92,7 @@ def run_demo(out: str | Path, events: Events, minutes: float = 8.0) -> dict[str,
     """
     started = time.monotonic()
     report = Report("MRIForge demo", "Prior-guided super-resolution of a real MR series")
+    load_method(None)  # a missing model is said before anything is written
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     series = example_series()

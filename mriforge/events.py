@@ -29,7 +29,7 @@ from mriforge.errors import Cancelled, MRIForgeError
 
 _FILE_CHECK_INTERVAL_S = 0.2
 _PROGRESS_INTERVAL_S = 0.1
-_WITHOUT_DIGITS = str.maketrans("", "", "0123456789")
+_WITHOUT_DIGITS = str.maketrans("", "", "0123456789.-+")
 
 
 class Control:
@@ -197,7 +197,7 @@ class JsonEvents(Events):
         now = time.monotonic()
         when, last_stage = self._last
         # "frame 3 of 9" after "frame 2 of 9" can wait; the name of another stage cannot.
-        stage = message.translate(_WITHOUT_DIGITS)
+        stage = stage_of(message)
         if now - when < _PROGRESS_INTERVAL_S and stage == last_stage and fraction < 1.0:
             return
         self._last = (now, stage)
@@ -217,6 +217,11 @@ class JsonEvents(Events):
     def error(self, error: MRIForgeError) -> None:
         values = {"kind": error.kind, "message": error.message, "hint": error.hint}
         self._emit("error", {**values, "exit_code": error.exit_code})
+
+
+def stage_of(message: str) -> str:
+    """A progress message without its numbers: what tells one stage from the next."""
+    return message.translate(_WITHOUT_DIGITS)
 
 
 def to_json(value: Any, **options: Any) -> str:

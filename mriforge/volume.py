@@ -98,7 +98,9 @@ class Grid:
             raise BadInput(
                 "The header gives a voxel size of zero.", "Correct the header of the file."
             )
-        return cls(shape, tuple(spacing), tuple(matrix[:3, 3]), tuple((matrix[:3, :3] / spacing).ravel()))
+        return cls(
+            shape, tuple(spacing), tuple(matrix[:3, 3]), tuple((matrix[:3, :3] / spacing).ravel())
+        )
 
     def index_to_world(self, index: np.ndarray) -> np.ndarray:
         """LPS mm of stored indices, ``(..., 3)`` to ``(..., 3)``."""
@@ -115,7 +117,9 @@ class Grid:
         if self.shape != other.shape:
             return False
         far = np.array(self.stored_shape) - 1
-        corners = np.array([[a, b, c] for a in (0, far[0]) for b in (0, far[1]) for c in (0, far[2])])
+        corners = np.array(
+            [[a, b, c] for a in (0, far[0]) for b in (0, far[1]) for c in (0, far[2])]
+        )
         gap = self.index_to_world(corners) - other.index_to_world(corners)
         return bool(np.abs(gap).max() <= tolerance_mm)
 
@@ -125,7 +129,7 @@ class Grid:
         spacing: tuple[float, float, float],
         first_index: tuple[float, float, float],
     ) -> Grid:
-        """A grid along the same axes whose voxel 0 lies at this grid's ``first_index`` (i, j, k)."""
+        """A grid along the same axes; its voxel 0 is at this grid's ``first_index`` (i, j, k)."""
         origin = self.index_to_world(np.asarray(first_index, dtype=float))
         return Grid(tuple(stored_shape)[::-1], spacing, tuple(origin), self.direction)
 

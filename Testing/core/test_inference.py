@@ -155,14 +155,14 @@ def test_cores_partition_the_image(shape: tuple, core: tuple, halo: int) -> None
 # --- arithmetic and memory ---------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("gib", [0.15, 0.25, 0.5, 1, 2, 4, 8])
+@pytest.mark.parametrize("gib", [0.2, 0.25, 0.5, 1, 2, 4, 8])
 def test_published_network_on_a_large_volume_costs_few_passes(gib: float) -> None:
     net = build("unet3d")
     shape = (40, 192, 256)
     plan = Predictor(net, device="cpu", memory_limit_gib=gib).plan(shape)
     assert plan.memory_bytes <= gib * 2**30
     assert arithmetic(net, shape, plan).ratio <= 3
-    if gib >= 2:
+    if gib >= 1:
         tiled = Predictor(net, device="cpu", memory_limit_gib=gib, stream=False).plan(shape)
         assert tiled.memory_bytes <= gib * 2**30
         assert arithmetic(net, shape, tiled).ratio <= 3
@@ -222,7 +222,7 @@ print(json.dumps([plan.memory_bytes, status("VmHWM") - before]))
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 @pytest.mark.parametrize(
-    ("stream", "width", "shape"), [(True, 32, (64, 64, 96)), (False, 8, (48, 96, 96))]
+    ("stream", "width", "shape"), [(True, 32, (64, 64, 96)), (False, 16, (48, 64, 96))]
 )
 def test_estimated_memory_is_what_is_taken(stream: bool, width: int, shape: tuple) -> None:
     command = [sys.executable, "-c", MEASURE, json.dumps([stream, width, shape])]

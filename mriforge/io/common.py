@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from mriforge.errors import BadInput, MRIForgeError
+from mriforge.errors import BadInput, Cancelled, MRIForgeError
 from mriforge.volume import Grid, Image, Series
 
 WHOLE = "The file may be damaged or cut off; copy or export it again."
@@ -22,6 +22,8 @@ def reading(path: Path) -> Iterator[None]:
     """Turns whatever goes wrong while ``path`` is read into a :class:`BadInput` naming it."""
     try:
         yield
+    except Cancelled:
+        raise
     except MRIForgeError as error:
         if str(path) not in error.message:
             error.message = f"{path}: {error.message}"
@@ -39,6 +41,8 @@ def reading(path: Path) -> Iterator[None]:
     except Exception as error:
         # Format libraries raise anything from EOFError to zlib.error on damaged files.
         reason = " ".join(str(error).split())[:160] or type(error).__name__
+        if "success" in reason.lower():  # ITK on a file that ends early: errno was never set
+            reason = "it ends early"
         raise BadInput(f"{path} cannot be read ({reason}).", WHOLE) from error
 
 

@@ -62,7 +62,7 @@ def _verify(options: Options, events: Events) -> dict[str, Any]:
     """Every model, or the one that is named; the first that is not whole is the error."""
     from mriforge.models.store import find_model, installed_models, verify_model
 
-    models = [find_model(options.name)] if options.name else installed_models()
+    models = [find_model(options.name)] if options.name else installed_models(damaged_too=True)
     for number, model in enumerate(models):
         events.check_cancelled()
         events.progress(number / len(models), f"verifying {model.path.name}")

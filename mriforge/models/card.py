@@ -25,6 +25,8 @@ class ModelCard:
         input: what the network expects: ``upsample`` (interpolation to the target grid),
             ``scale`` and ``percentile`` (intensity that becomes 1), ``slice_axis`` (always the
             depth axis of the network tensor).
+        settings: the whole recipe as values, so that a model from a user's own recipe can be
+            fine-tuned where that file is not; empty: the shipped recipe of that name.
         figures: validation figures of the weights, on held-out subjects.
         training: steps, seconds, how it ended, software.
     """
@@ -41,6 +43,7 @@ class ModelCard:
     licence: str = "Apache-2.0"
     trained_on: list[dict[str, str]] = field(default_factory=list)
     input: dict[str, Any] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)
     figures: dict[str, Any] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
     limits: str = ""

@@ -62,15 +62,23 @@ def search_folders() -> list[Path]:
     return [place for place in places if place.is_dir()]
 
 
-def installed_models() -> list[ModelFolder]:
-    """Every model in the search folders; the first of a name wins. Damaged cards are left out."""
+def installed_models(*, damaged_too: bool = False) -> list[ModelFolder]:
+    """Every model in the search folders; the first of a name wins.
+
+    Args:
+        damaged_too: refuse a card that cannot be read instead of leaving its model out.
+
+    Raises:
+        MissingModel: a damaged card, with ``damaged_too``.
+    """
     found: dict[str, ModelFolder] = {}
     for place in search_folders():
         for card in sorted(place.glob(f"*/{CARD}")):
             try:
                 found.setdefault(card.parent.name, ModelFolder(card.parent, ModelCard.read(card)))
             except MissingModel:
-                continue
+                if damaged_too:
+                    raise
     return list(found.values())
 
 
@@ -166,9 +174,12 @@ def save_model(
         tensors[name] = tensor.half() if half and tensor.dtype == torch.float32 else tensor
     with atomic_directory(folder, replace=True) as partial:
         save_file(tensors, str(partial / WEIGHTS), metadata={"format": "pt"})
+        # safetensors writes 0600; models in a shared folder are for everyone who may read it.
+        (partial / WEIGHTS).chmod(0o644)
         card = dataclasses.replace(
             card, name=card.name or folder.name, sha256=file_sha256(partial / WEIGHTS)
         )
+        (partial / WEIGHTS).chmod(0o644)  # safetensors makes it private
         (partial / CARD).write_text(card.to_json(), encoding="utf-8")
     return ModelFolder(folder, card)
 

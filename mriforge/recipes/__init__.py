@@ -7,15 +7,17 @@ is refused, so that a misspelt value cannot silently fall back to a default.
 
 from __future__ import annotations
 
+import json
 import tomllib
 from pathlib import Path
+from typing import Any
 
 from mriforge.errors import BadInput
 from mriforge.recipes.schema import FinetuneSpec, Recipe, build
 
 FOLDER = Path(__file__).resolve().parent
 
-__all__ = ["FinetuneSpec", "Recipe", "load_recipe", "parse_recipe", "recipe_names"]
+__all__ = ["FinetuneSpec", "Recipe", "load_recipe", "parse_recipe", "recipe_from", "recipe_names"]
 
 
 def recipe_names() -> list[str]:
@@ -44,6 +46,11 @@ def load_recipe(name: str | Path) -> Recipe:
             f"The recipe {path} cannot be read.", "Check the path and that it is a text file."
         ) from error
     return parse_recipe(text, str(path))
+
+
+def recipe_from(values: dict[str, Any], where: str) -> Recipe:
+    """The inverse of ``Recipe.as_dict``, after a round trip through JSON."""
+    return build(Recipe, json.loads(json.dumps(values)), where)
 
 
 def parse_recipe(text: str, where: str = "recipe") -> Recipe:

@@ -131,7 +131,7 @@ class ScheduleSpec:
 class TrainingSpec:
     """When to stop (whichever comes first; 0 = no limit), validate and checkpoint.
 
-    ``mixed_precision`` concerns CUDA, ``bfloat16_on_cpu`` CPUs that have it natively.
+    ``mixed_precision`` concerns CUDA only.
     """
 
     steps: int = 0
@@ -140,7 +140,6 @@ class TrainingSpec:
     validate_every: int = 500
     checkpoint_seconds: float = 60.0
     mixed_precision: bool = True
-    bfloat16_on_cpu: bool = False
     ema: float = 0.0
 
 

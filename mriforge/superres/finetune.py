@@ -27,7 +27,7 @@ from mriforge.recipes.schema import FinetuneSpec, OptimiserSpec, PatchSpec, Sche
 from mriforge.superres.gate import Gate, decibel_gain, decide
 from mriforge.superres.intensity import intensity_scale
 from mriforge.training.loop import Trainer
-from mriforge.training.patches import Batch, cut, grid_starts, upsampled
+from mriforge.training.patches import Batch, cut, fitted, grid_starts, upsampled
 from mriforge.volume import Volume
 
 Box = tuple[slice, slice, slice]
@@ -167,7 +167,8 @@ class PriorGrid:
             slice(int(axis[p]), int(axis[p]) + size)
             for axis, p, size in zip(grid, place, self.patches.size, strict=True)
         )
-        return torch.stack([image[window] for image in self.parts[part]])
+        patches = [fitted(image[window], self.patches.size) for image in self.parts[part]]
+        return torch.stack(patches)
 
 
 @dataclass(frozen=True)

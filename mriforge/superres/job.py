@@ -134,8 +134,8 @@ def superres(
     result, residuals = _all_frames(series, operator, method, options, run, events.part(share, 1.0))
     if method.gate is not None:
         figures["gate"] = {"step": method.gate.step, "held_out_gain_db": method.gate.gain_db}
-    if method.model is not None or options.consistency:
-        figures["consistency"] = {"restored": options.consistency, **residuals}
+    restored = options.consistency and method.model is not None
+    figures["consistency"] = {"restored": restored, **residuals}
     figures["device"] = str(device)
     figures["seconds"] = round(time.monotonic() - started, 2)
     provenance = {
@@ -267,7 +267,7 @@ def _all_frames(
         before.append(first)
         after.append(last)
         result[number] = (image * scale).numpy()
-    events.progress(1.0, "done")
+    events.progress(1.0)
     return result, {
         "residual_before": float(np.mean(before)),
         "residual_after": float(np.mean(after)),

@@ -14,7 +14,7 @@ from mriforge.models.card import ModelCard
 from mriforge.models.store import ModelFolder, find_model, load_model, save_model
 from mriforge.physics.interpolation import BASELINES
 from mriforge.physics.kspace import KspaceCrop
-from mriforge.recipes import Recipe, load_recipe
+from mriforge.recipes import Recipe, load_recipe, recipe_from
 from mriforge.superres.finetune import Tuned
 from mriforge.superres.gate import Gate
 from mriforge.training.patches import upsampled
@@ -110,7 +110,7 @@ def load_method(name: str | Path | None, gate: bool = True) -> Method:
 
 def finetuning_recipe(card: ModelCard) -> Recipe:
     """The recipe that says how to fine-tune the model of ``card``."""
-    recipe = load_recipe(card.recipe)
+    recipe = recipe_from(card.settings, card.name) if card.settings else load_recipe(card.recipe)
     if not recipe.finetune:
         raise BadInput(
             f"The recipe '{card.recipe}' of the model says nothing about fine-tuning.",

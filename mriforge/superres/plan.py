@@ -26,7 +26,7 @@ from mriforge.superres.tiling import (
 _SLAB_BYTES = 16 * 2**20
 """Feature map of the first level that streaming aims at: it stays in the cache, and the
 allocators of all systems hand it out again without asking for fresh pages."""
-_SCRATCH = {"cpu": 1.25, "cuda": 1.5, "mps": 1.5}
+_SCRATCH = {"cpu": 1.5, "cuda": 1.5, "mps": 1.5}
 """Memory over feature maps alone: reordered copies and workspaces of the convolutions."""
 BLEND_OVERLAP = 0.25
 _SMALLEST_BLEND = 8

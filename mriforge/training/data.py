@@ -85,9 +85,10 @@ class Dataset:
 
     def provenance(self) -> list[dict[str, str]]:
         """What a model trained on this saw, for its card."""
+        seen = {v.name: v for v in self.train}  # a file may be listed twice, to weigh it more
         return [
             {"file": v.name, "subject": v.subject, "licence": v.licence, "contrast": v.contrast}
-            for v in self.train
+            for v in seen.values()
         ]
 
 

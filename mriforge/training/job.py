@@ -236,6 +236,7 @@ def deliver(
         network_options=options,
         recipe=recipe.name,
         parameters=count_parameters(model),
+        settings=recipe.as_dict(),
         trained_on=data.provenance(),
         input={**dataclasses.asdict(recipe.input), "slice_axis": "depth"},
         figures={**figures, "held_out_subjects": sorted({v.subject for v in data.validation})},

@@ -176,10 +176,9 @@ class Trainer:
         return min(limits) if limits else 2**62
 
     def _precision(self) -> tuple[Callable[[], Any], torch.amp.GradScaler | None]:
-        spec = self.training
-        if self.device.type == "cpu" and spec.bfloat16_on_cpu and cpu_has_bfloat16():
-            return lambda: torch.autocast("cpu", torch.bfloat16), None
-        if self.device.type != "cuda" or not spec.mixed_precision:
+        # Never on CPUs: torch 2.13 (oneDNN) reads uninitialised memory in the bfloat16 weight
+        # gradient of 3-D convolutions whose sizes are not multiples of 16.
+        if self.device.type != "cuda" or not self.training.mixed_precision:
             return nullcontext, None
         kind = torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
         scaler = None if kind is torch.bfloat16 else torch.amp.GradScaler("cuda")
@@ -348,12 +347,6 @@ class Trainer:
         if self.group.first:
             self.events.progress(1.0, f"stopped by {stopped} at step {self.step}")
         return TrainResult(state, self.history, self.step, self.used, stopped, self.best)
-
-
-def cpu_has_bfloat16() -> bool:
-    """Whether this CPU multiplies bfloat16 natively; without that it is slower than single."""
-    probe = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
-    return bool(probe and probe())
 
 
 def _part(tensors: dict[str, Tensor], prefix: str) -> State:

@@ -172,14 +172,15 @@ def cut(
         weight = np.asarray(heat) + 1e-4
         pick = int(rng.choice(4, p=weight / weight.sum()))
     start = starts[pick]
-    return tuple(_fit(_window(image, start, size), size) for image in (low, sharp))
+    return tuple(fitted(_window(image, start, size), size) for image in (low, sharp))
 
 
 def _window(image: Tensor, start: np.ndarray, size: tuple[int, int, int]) -> Tensor:
     return image[tuple(slice(int(s), int(s) + p) for s, p in zip(start, size, strict=True))]
 
 
-def _fit(patch: Tensor, size: tuple[int, int, int]) -> Tensor:
+def fitted(patch: Tensor, size: tuple[int, int, int]) -> Tensor:
+    """``patch`` reflected at its ends to at least ``size``."""
     for axis, wanted in enumerate(size):
         have = patch.shape[axis]
         if have < wanted:
@@ -253,7 +254,7 @@ class GridSampler:
         sharp = torch.from_numpy(np.array(view[window], dtype=np.float32)).to(self.device)
         low, gain = self._low_volume(source)
         low = _window(low, start, size).to(self.device).float()
-        pair = torch.stack([_fit(low, size), _fit(sharp * gain, size)])
+        pair = torch.stack([fitted(low, size), fitted(sharp * gain, size)])
         if self.augmentation.flip:
             axes = [axis + 1 for axis in range(3) if rng.random() < 0.5]
             pair = pair.flip(axes) if axes else pair
