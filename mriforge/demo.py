@@ -28,8 +28,8 @@ from mriforge.metrics.compare import Comparison, compare
 from mriforge.physics.interpolation import BASELINES
 from mriforge.physics.kspace import KspaceCrop
 from mriforge.report.html import Report
-from mriforge.superres.method import load_method
 from mriforge.superres.job import SuperresOptions, superres
+from mriforge.superres.method import load_method
 from mriforge.volume import Volume
 
 KEPT = (0.25, 0.1, 0.0625)

@@ -9,7 +9,7 @@ DATA is the folder of real volumes. Cases, none of whose subjects the shipped mo
 * ``brain``: 40 axial slices of a defaced T1w head, 0.7 mm. There is one scan only, so the prior is
   that head after a rigid motion of several voxels and degrees, with another coil sensitivity and
   new noise, on a grid of its own (``mriforge.demo_data.make_prior``): close to the best case.
-* ``cine``: cardiac short axis, end-diastole and end-systole, 4 slices. The prior is the first phase.
+* ``cine``: cardiac short axis, two phases of the heart, 4 slices. The prior is the first one.
 
 Writes OUT/CASE.json, OUT/CASE.md and OUT/CASE.html; prints the Markdown.
 """

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from mriforge.errors import BadInput, MissingDependency
+from mriforge.evaluate import evaluate_files
 from mriforge.io import read, write
 from mriforge.metrics.compare import compare
-from mriforge.metrics.evaluate_job import evaluate_files
 from mriforge.report.planes import sample_nearest, slice_axis, view_across
 from mriforge.report.scene import choose_scene
 from mriforge.volume import Grid, Series

@@ -35,7 +35,7 @@ class Options:
 
 def run(options: Options, events: Events) -> dict[str, Any]:
     """Compares and writes; returns the figures of ``evaluate --json`` and the files' names."""
-    from mriforge.metrics.evaluate_job import evaluate_files
+    from mriforge.evaluate import evaluate_files
 
     files = [options.input, options.reference, *([options.mask] if options.mask else [])]
     with about(" and ".join(files) if len(files) < 3 else ", ".join(files), files):

@@ -262,34 +262,12 @@ def tune(
         run: makes a network applicable.
     """
     events = events or Events()
-    block = settings.block(recipe)
     boxes, held_box = split_boxes(tuple(pair.sharp.shape))
     held = HeldOutPart.of(pair, held_box)
     before = held.gain(run, model)
-    patches = _fitting(block.patches(), tuple(pair.sharp.shape))
-    if block.mode == "grid":
-        sampler = PriorGrid(pair, boxes, patches, seed=recipe.seed, device=device)
-    else:
-        sampler = PriorSampler(
-            pair, boxes, patches, seed=recipe.seed, flip=block.augment, device=device
-        )
-    training = dataclasses.replace(block.training(recipe.training), ema=0.0)
-    steps = block.steps or (sampler.epoch_steps or 0) * block.epochs
-    training = dataclasses.replace(training, validate_every=max(25, steps // _VALIDATIONS))
     tuned = copy.deepcopy(model).to(device)
-    trainer = Trainer(
-        tuned,
-        sampler,
-        build_loss(recipe.loss).to(device),
-        optimiser=OptimiserSpec(lr=block.lr, clip_norm=recipe.optimiser.clip_norm),
-        schedule=ScheduleSpec(block.schedule, warmup=0.02, final=0.02),
-        training=training,
-        validate=lambda network: {"gain_db": held.gain(run, network)},
-        checkpoint=settings.checkpoint,
-        resume=settings.resume,
-        identity={"recipe": recipe.as_dict(), "shape": list(pair.sharp.shape)},
-        device=device,
-        events=events,
+    trainer = _trainer(
+        tuned, recipe, pair, boxes, settings, lambda network: held.gain(run, network), events
     )
     result = trainer.run()
     tuned.load_state_dict(result.state)
@@ -310,6 +288,44 @@ def tune(
         "used": improved,
     }
     return Tuned(chosen, gate, improved, figures)
+
+
+def _trainer(
+    model: nn.Module,
+    recipe: Recipe,
+    pair: Pair,
+    boxes: list[Box],
+    settings: TuneSettings,
+    gain: Callable[[nn.Module], float],
+    events: Events,
+) -> Trainer:
+    """The training run of ``model`` on the tuning boxes; the state of the best ``gain`` is kept."""
+    block = settings.block(recipe)
+    device = next(model.parameters()).device
+    patches = _fitting(block.patches(), tuple(pair.sharp.shape))
+    if block.mode == "grid":
+        sampler = PriorGrid(pair, boxes, patches, seed=recipe.seed, device=device)
+    else:
+        sampler = PriorSampler(
+            pair, boxes, patches, seed=recipe.seed, flip=block.augment, device=device
+        )
+    steps = block.steps or (sampler.epoch_steps or 0) * block.epochs
+    every = max(25, min(100, steps // _VALIDATIONS))
+    training = dataclasses.replace(block.training(recipe.training), ema=0.0, validate_every=every)
+    return Trainer(
+        model,
+        sampler,
+        build_loss(recipe.loss).to(device),
+        optimiser=OptimiserSpec(lr=block.lr, clip_norm=recipe.optimiser.clip_norm),
+        schedule=ScheduleSpec(block.schedule, warmup=0.02, final=0.02),
+        training=training,
+        validate=lambda network: {"gain_db": gain(network)},
+        checkpoint=settings.checkpoint,
+        resume=settings.resume,
+        identity={"recipe": recipe.as_dict(), "shape": list(pair.sharp.shape)},
+        device=device,
+        events=events,
+    )
 
 
 def _fitting(patches: PatchSpec, shape: tuple[int, int, int]) -> PatchSpec:
