@@ -251,7 +251,7 @@ def test_augmentation_keeps_what_it_should() -> None:
 
 
 def test_held_out_gain_of_the_identity_is_zero() -> None:
-    held = HeldOut([training_volume()], DegradationSpec(), SINC, count=2, size=(8, 24, 24))
+    held = HeldOut([training_volume()], DegradationSpec(), SINC, count=2, depth=8)
     figures = held(torch.nn.Identity())
     assert figures["gain_db"] == 0.0
     assert figures["psnr_25"] > figures["psnr_10"] > figures["psnr_6.25"]

@@ -64,7 +64,7 @@ def trainer(checkpoint: Path | None = None, *, stop_at: int | None = None, **cha
     volumes = [training_volume(seed=s) for s in range(2)]
     sampler = SlabSampler(volumes, PATCHES, DEGRADATION, InputSpec(), seed=3)
     training = TrainingSpec(steps=20, validate_every=6, ema=0.9, checkpoint_seconds=1e9)
-    held = HeldOut([training_volume(seed=9)], DEGRADATION, InputSpec(), count=2, size=(4, 24, 24))
+    held = HeldOut([training_volume(seed=9)], DEGRADATION, InputSpec(), count=2, depth=4)
     options = {
         "optimiser": OptimiserSpec(lr=3e-3, clip_norm=1.0),
         "schedule": ScheduleSpec("cosine", warmup=0.1, final=0.05),
@@ -88,11 +88,11 @@ def same(one: TrainResult, two: TrainResult) -> bool:
 
 def test_it_learns() -> None:
     volumes = [training_volume(seed=s) for s in range(2)]
-    seen = HeldOut(volumes, DEGRADATION, InputSpec(), count=8, size=(4, 24, 24))
+    seen = HeldOut(volumes, DEGRADATION, InputSpec(), count=8, depth=4)
     run = trainer(validate=seen, training={"steps": 150, "validate_every": 50})
     result = run.run()
     assert result.stopped == "steps" and result.steps == 150
-    assert result.best["gain_db"] > 0.03
+    assert result.best["gain_db"] > 0.015
     assert [entry["step"] for entry in result.history] == [0, 50, 100, 150]
 
 
