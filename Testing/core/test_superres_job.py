@@ -13,11 +13,13 @@ from mriforge.models.card import ModelCard
 from mriforge.models.store import load_model, save_model
 from mriforge.networks.registry import build
 from mriforge.physics.interpolation import BASELINES
-from mriforge.superres.finetune import PriorGrid, PriorSampler, degrade_prior, split_boxes
+from mriforge.recipes.schema import PatchSpec
+from mriforge.superres.finetune import PriorSampler, degrade_prior, split_boxes
 from mriforge.superres.gate import decibel_gain, decide
 from mriforge.superres.job import SuperresOptions, superres
 from mriforge.superres.subject import finetune_model
 from mriforge.superres.target import plan_acquisition
+from mriforge.training.patches import GridSampler, KnownPair
 from mriforge.volume import Grid, Series, Volume
 
 OPTIONS = {"residual": True, "width": 4}
@@ -157,16 +159,14 @@ def test_samplers_repeat_themselves_and_cover_the_grid():
     operator, _ = plan_acquisition(Grid((5, 10, 11), (2, 2, 1)), scale=2.0)
     pair = degrade_prior(prior, operator, "sinc", 99.5)
     tune, _ = split_boxes((5, 20, 22))
-    from mriforge.recipes.schema import PatchSpec
-
     random = PriorSampler(pair, tune, PatchSpec(size=(4, 8, 8), batch=3), seed=1, flip=True)
     assert torch.equal(random.batch(7).input, random.batch(7).input)
     assert not torch.equal(random.batch(7).input, random.batch(8).input)
     spec = PatchSpec(mode="grid", size=(2, 8, 8), stride=(1, 4, 4), batch=4)
-    grid = PriorGrid(pair, tune, spec, seed=1)
+    grid = GridSampler([KnownPair(pair.low[b], pair.sharp[b]) for b in tune], spec, seed=1)
     drawn = [grid.batch(step).target for step in range(grid.epoch_steps)]
     distinct = {patch.numpy().tobytes() for patch in torch.cat(drawn)}
-    assert len(distinct) == grid.first[-1]
+    assert len(distinct) == len(grid)
 
 
 def test_published_epochs_run_on_a_small_prior(tiny):

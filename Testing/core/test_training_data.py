@@ -26,11 +26,11 @@ from mriforge.training.labels import (
     tubeness,
 )
 from mriforge.training.patches import (
-    GridSampler,
     SlabSampler,
     degrade_slices,
     grid_starts,
     low_matrix,
+    make_sampler,
 )
 from mriforge.training.validation import HeldOut
 from mriforge.volume import Grid
@@ -185,12 +185,12 @@ def test_batches_are_functions_of_their_number() -> None:
 def test_grid_visits_every_patch_once_per_epoch() -> None:
     volume = training_volume((6, 20, 22))
     patches = PatchSpec(mode="grid", size=(4, 8, 8), stride=(2, 6, 7), batch=5)
-    sampler = GridSampler([volume], patches, DegradationSpec(keep=(0.25, 0.1)), SINC)
+    sampler = make_sampler([volume], patches, DegradationSpec(keep=(0.25, 0.1)), SINC)
     starts = grid_starts((6, 20, 22), patches.size, patches.stride)
     assert [list(s) for s in starts] == [[0, 2], [0, 6, 12], [0, 7, 14]]
     total = 2 * 2 * 3 * 3
     assert sampler.epoch_steps == -(-total // 5)
-    low, _ = sampler._low_volume(0)
+    low, _ = sampler.pairs[0].images()
     expected = degrade_slices(
         torch.from_numpy(volume.array[0]), low_matrix((20, 22), 0.25), PLAIN, "sinc"
     )
@@ -205,7 +205,7 @@ def test_grid_visits_every_patch_once_per_epoch() -> None:
 def test_grid_is_shared_between_processes() -> None:
     volume = training_volume((6, 20, 22))
     patches = PatchSpec(mode="grid", size=(4, 8, 8), stride=(2, 6, 7), batch=3)
-    parts = [GridSampler([volume], patches, PLAIN, SINC, rank=r, world=2) for r in (0, 1)]
+    parts = [make_sampler([volume], patches, PLAIN, SINC, rank=r, world=2) for r in (0, 1)]
     assert parts[0].epoch_steps == 3
     rows = [p.batch(s).input.flatten(1) for s in range(3) for p in parts]
     assert len({tuple(row.tolist()) for row in torch.cat(rows)}) == 18
@@ -214,9 +214,9 @@ def test_grid_is_shared_between_processes() -> None:
 def test_published_scale_is_the_inputs_maximum() -> None:
     patches = PatchSpec(mode="grid", size=(12, 40, 48), stride=(1, 1, 1), batch=1)
     spec = dataclasses.replace(SINC, scale="maximum")
-    batch = GridSampler([training_volume()], patches, PLAIN, spec).batch(0)
+    batch = make_sampler([training_volume()], patches, PLAIN, spec).batch(0)
     assert float(batch.input.max()) == pytest.approx(1.0)
-    plain = GridSampler([training_volume()], patches, PLAIN, SINC).batch(0)
+    plain = make_sampler([training_volume()], patches, PLAIN, SINC).batch(0)
     ratio = batch.target / plain.target.clamp_min(1e-6)
     assert torch.allclose(ratio[plain.target > 0.1], 1 / plain.input.max())
 
@@ -253,20 +253,20 @@ def test_augmentation_keeps_what_it_should() -> None:
 def test_held_out_gain_of_the_identity_is_zero() -> None:
     held = HeldOut([training_volume()], DegradationSpec(), SINC, count=2, depth=8)
     figures = held(torch.nn.Identity())
-    assert figures["gain_db"] == 0.0
+    assert figures["gain_db"] == pytest.approx(0.0, abs=1e-4)
     assert figures["psnr_25"] > figures["psnr_10"] > figures["psnr_6.25"]
 
     class Known(torch.nn.Module):
         """Knows the answer."""
 
         def forward(self, image: torch.Tensor) -> torch.Tensor:
-            for batch in held.batches.values():
-                for low, sharp in zip(batch.input, batch.target, strict=True):
-                    if torch.equal(low, image[0]):
-                        return sharp[None]
+            for low, sharp in (pair for slabs in held.slabs.values() for pair in slabs):
+                if torch.equal(low, image[0, 0]):
+                    return sharp[None, None]
             raise AssertionError
 
-    assert held(Known())["gain_db"] > 20
+    # What is left is the error that the magnitude made inside the measured k-space.
+    assert held(Known())["gain_db"] > 5
 
 
 def test_labels_follow_intensity_and_tubes() -> None:

@@ -27,7 +27,7 @@ from mriforge.recipes.schema import FinetuneSpec, OptimiserSpec, PatchSpec, Sche
 from mriforge.superres.gate import Gate, decibel_gain, decide
 from mriforge.superres.intensity import intensity_scale
 from mriforge.training.loop import Trainer
-from mriforge.training.patches import Batch, cut, fitted, grid_starts, upsampled
+from mriforge.training.patches import Batch, GridSampler, KnownPair, cut, flipped, upsampled
 from mriforge.volume import Volume
 
 Box = tuple[slice, slice, slice]
@@ -125,50 +125,9 @@ class PriorSampler:
         for _ in range(self.patches.batch):
             low, sharp = self.parts[int(rng.choice(len(self.parts), p=self.share))]
             both = torch.stack(cut(rng, low, sharp, self.patches))
-            axes = [axis for axis in (1, 2, 3) if rng.random() < 0.5] if self.flip else []
-            pairs.append(both.flip(axes) if axes else both)
+            pairs.append(flipped(both, rng) if self.flip else both)
         stacked = torch.stack(pairs, dim=1)[:, :, None].to(self.device)
         return Batch(stacked[0], stacked[1])
-
-
-class PriorGrid:
-    """Every patch of the tuning boxes once per epoch, in random order (published: stride 1)."""
-
-    def __init__(
-        self, pair: Pair, boxes: list[Box], patches: PatchSpec, *, seed: int,
-        device: torch.device | str = "cpu",
-    ) -> None:  # fmt: skip
-        self.patches, self.seed, self.device = patches, seed, torch.device(device)
-        self.parts = [(pair.low[box], pair.sharp[box]) for box in boxes]
-        self.grids = [
-            grid_starts(part[1].shape, patches.size, patches.stride) for part in self.parts
-        ]
-        counts = [int(np.prod([len(axis) for axis in grid])) for grid in self.grids]
-        self.first = np.concatenate([[0], np.cumsum(counts)])
-        self.epoch_steps = max(1, -(-int(self.first[-1]) // patches.batch))
-        self._order: tuple[int, np.ndarray] = (-1, np.zeros(0, dtype=np.int64))
-
-    def batch(self, step: int) -> Batch:
-        """Batch number ``step``; epochs follow each other."""
-        epoch, place = divmod(step, self.epoch_steps)
-        if self._order[0] != epoch:
-            order = np.random.default_rng([self.seed, epoch]).permutation(self.first[-1])
-            self._order = (epoch, order)
-        begin = place * self.patches.batch
-        numbers = self._order[1].take(range(begin, begin + self.patches.batch), mode="wrap")
-        stacked = torch.stack([self._patch(int(n)) for n in numbers], dim=1)[:, :, None]
-        return Batch(stacked[0].to(self.device), stacked[1].to(self.device))
-
-    def _patch(self, number: int) -> Tensor:
-        part = int(np.searchsorted(self.first, number, side="right")) - 1
-        grid = self.grids[part]
-        place = np.unravel_index(number - self.first[part], [len(axis) for axis in grid])
-        window = tuple(
-            slice(int(axis[p]), int(axis[p]) + size)
-            for axis, p, size in zip(grid, place, self.patches.size, strict=True)
-        )
-        patches = [fitted(image[window], self.patches.size) for image in self.parts[part]]
-        return torch.stack(patches)
 
 
 @dataclass(frozen=True)
@@ -304,7 +263,8 @@ def _trainer(
     device = next(model.parameters()).device
     patches = _fitting(block.patches(), tuple(pair.sharp.shape))
     if block.mode == "grid":
-        sampler = PriorGrid(pair, boxes, patches, seed=recipe.seed, device=device)
+        pairs = [KnownPair(pair.low[box], pair.sharp[box]) for box in boxes]
+        sampler = GridSampler(pairs, patches, seed=recipe.seed, device=device)
     else:
         sampler = PriorSampler(
             pair, boxes, patches, seed=recipe.seed, flip=block.augment, device=device

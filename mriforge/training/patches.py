@@ -175,7 +175,7 @@ def cut(
     return tuple(fitted(_window(image, start, size), size) for image in (low, sharp))
 
 
-def _window(image: Tensor, start: np.ndarray, size: tuple[int, int, int]) -> Tensor:
+def _window(image: Tensor | Sharp, start: np.ndarray, size: tuple[int, int, int]) -> Tensor:
     return image[tuple(slice(int(s), int(s) + p) for s, p in zip(start, size, strict=True))]
 
 
@@ -189,10 +189,71 @@ def fitted(patch: Tensor, size: tuple[int, int, int]) -> Tensor:
     return patch
 
 
-class GridSampler:
-    """Every patch of a regular grid over every volume and keep level, once per epoch (published).
+@dataclass(frozen=True)
+class KnownPair:
+    """A low-resolution image and its sharp original, ``(depth, height, width)``, in memory."""
 
-    Low-resolution partners of whole volumes are made once. The order is drawn anew each epoch.
+    low: Tensor
+    sharp: Tensor
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Size of both."""
+        return tuple(self.sharp.shape)
+
+    def images(self) -> tuple[Tensor, Tensor]:
+        """Low-resolution and sharp image."""
+        return self.low, self.sharp
+
+
+class LazyPair:
+    """A view of a training volume and its low-resolution partner, made when first needed."""
+
+    def __init__(
+        self,
+        view: np.ndarray,
+        keep: float,
+        degradation: DegradationSpec,
+        input_spec: InputSpec,
+        *,
+        half: bool = False,
+    ) -> None:
+        self._view, self._keep, self._half = view, keep, half
+        self._degradation, self._input = degradation, input_spec
+        self._made: tuple[Tensor, float] | None = None
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Size of both."""
+        return self._view.shape
+
+    def images(self) -> tuple[Tensor, Sharp]:
+        """Low-resolution image, and the sharp one as something to cut from."""
+        if self._made is None:
+            sharp = torch.from_numpy(np.array(self._view, dtype=np.float32))
+            shape = low_matrix(tuple(sharp.shape[1:]), self._keep)
+            low = degrade_slices(sharp, shape, self._degradation, self._input.upsample)
+            gain = scale_gain(low, self._input)
+            low = low * gain
+            self._made = (low.half() if self._half else low, gain)
+        return self._made[0], Sharp(self._view, self._made[1])
+
+
+@dataclass(frozen=True)
+class Sharp:
+    """Memory-mapped voxels that become a tensor where they are cut."""
+
+    view: np.ndarray
+    gain: float
+
+    def __getitem__(self, window: tuple[slice, ...]) -> Tensor:
+        return torch.from_numpy(np.array(self.view[window], dtype=np.float32)) * self.gain
+
+
+class GridSampler:
+    """Every patch of a regular grid over every pair of images, once per epoch (published).
+
+    The order is drawn anew each epoch.
 
     Attributes:
         epoch_steps: number of batches of one epoch.
@@ -200,35 +261,28 @@ class GridSampler:
 
     def __init__(
         self,
-        volumes: Sequence[TrainingVolume],
+        pairs: Sequence[KnownPair | LazyPair],
         patches: PatchSpec,
-        degradation: DegradationSpec,
-        input_spec: InputSpec,
-        augmentation: AugmentationSpec | None = None,
         *,
+        flip: bool = False,
         seed: int = 0,
         rank: int = 0,
         world: int = 1,
         device: torch.device | str = "cpu",
     ) -> None:
-        self.patches, self.degradation, self.input = patches, degradation, input_spec
-        self.augmentation = augmentation or AugmentationSpec()
-        self.seed, self.rank, self.world, self.device = seed, rank, world, torch.device(device)
-        self._sources = [
-            (volume.view(frame, axes), keep)
-            for volume in volumes
-            for axes in volume.axes[:1]
-            for frame in range(volume.array.shape[0])
-            for keep in degradation.keep
-        ]
-        if not self._sources:
+        if not pairs:
             raise BadInput("There is no volume to take patches from.")
-        self._low: dict[int, tuple[Tensor, float]] = {}
-        self._grids = [grid_starts(v.shape, patches.size, patches.stride) for v, _ in self._sources]
+        self.pairs, self.patches, self.flip = list(pairs), patches, flip
+        self.seed, self.rank, self.world, self.device = seed, rank, world, torch.device(device)
+        self._grids = [grid_starts(p.shape, patches.size, patches.stride) for p in self.pairs]
         counts = [math.prod(len(axis) for axis in grid) for grid in self._grids]
         self._first = np.concatenate([[0], np.cumsum(counts)])
         self.epoch_steps = max(1, math.ceil(self._first[-1] / (patches.batch * world)))
         self._order: tuple[int, np.ndarray] = (-1, np.zeros(0, dtype=np.int64))
+
+    def __len__(self) -> int:
+        """Number of patches of one epoch."""
+        return int(self._first[-1])
 
     def batch(self, step: int) -> Batch:
         """Batch number ``step``; epochs follow each other."""
@@ -239,39 +293,24 @@ class GridSampler:
         begin = (place * self.world + self.rank) * self.patches.batch
         numbers = self._order[1].take(range(begin, begin + self.patches.batch), mode="wrap")
         rng = np.random.default_rng([self.seed, self.rank, step, 1])
-        pairs = [self._pair(int(number), rng) for number in numbers]
-        low, sharp = (torch.stack(part)[:, None] for part in zip(*pairs, strict=True))
-        return Batch(low, sharp)
+        stacked = torch.stack([self._pair(int(number), rng) for number in numbers], dim=1)
+        stacked = stacked[:, :, None].to(self.device)
+        return Batch(stacked[0], stacked[1])
 
-    def _pair(self, number: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-        source = int(np.searchsorted(self._first, number, side="right")) - 1
-        grid = self._grids[source]
-        place = np.unravel_index(number - self._first[source], [len(axis) for axis in grid])
+    def _pair(self, number: int, rng: np.random.Generator) -> Tensor:
+        which = int(np.searchsorted(self._first, number, side="right")) - 1
+        grid = self._grids[which]
+        place = np.unravel_index(number - self._first[which], [len(axis) for axis in grid])
         start = np.array([axis[p] for axis, p in zip(grid, place, strict=True)])
-        view = self._sources[source][0]
-        size = self.patches.size
-        window = tuple(slice(int(s), int(s) + p) for s, p in zip(start, size, strict=True))
-        sharp = torch.from_numpy(np.array(view[window], dtype=np.float32)).to(self.device)
-        low, gain = self._low_volume(source)
-        low = _window(low, start, size).to(self.device).float()
-        pair = torch.stack([fitted(low, size), fitted(sharp * gain, size)])
-        if self.augmentation.flip:
-            axes = [axis + 1 for axis in range(3) if rng.random() < 0.5]
-            pair = pair.flip(axes) if axes else pair
-        return pair[0], pair[1]
+        low, sharp = (_window(i, start, self.patches.size) for i in self.pairs[which].images())
+        pair = torch.stack([fitted(i, self.patches.size) for i in (low.float(), sharp)])
+        return flipped(pair, rng) if self.flip else pair
 
-    def _low_volume(self, source: int) -> tuple[Tensor, float]:
-        """Low-resolution partner of a whole volume, and the factor of its sharp original."""
-        if source not in self._low:
-            view, keep = self._sources[source]
-            sharp = torch.from_numpy(np.array(view, dtype=np.float32))
-            shape = low_matrix(tuple(sharp.shape[1:]), keep)
-            low = degrade_slices(sharp, shape, self.degradation, self.input.upsample)
-            gain = scale_gain(low, self.input)
-            # Half precision when there are many: 0.05 % of the local intensity.
-            low = low * gain
-            self._low[source] = (low.half() if len(self._sources) > 8 else low, gain)
-        return self._low[source]
+
+def flipped(pair: Tensor, rng: np.random.Generator) -> Tensor:
+    """``(2, depth, height, width)`` mirrored along each axis with probability 1/2."""
+    axes = [axis for axis in (1, 2, 3) if rng.random() < 0.5]
+    return pair.flip(axes) if axes else pair
 
 
 def scale_gain(low: Tensor, spec: InputSpec) -> float:
@@ -309,7 +348,19 @@ def make_sampler(
     device: torch.device | str = "cpu",
 ) -> SlabSampler | GridSampler:
     """The sampler that ``patches.mode`` names."""
-    common = (volumes, patches, degradation, input_spec, augmentation)
     if patches.mode == "grid":
-        return GridSampler(*common, seed=seed, rank=rank, world=world, device=device)
-    return SlabSampler(*common, seed=seed, rank=rank, device=device)
+        views = [v.view(frame, v.axes[0]) for v in volumes for frame in range(v.array.shape[0])]
+        # Half precision when there are many: 0.05 % of the local intensity.
+        many = len(views) * len(degradation.keep) > 8
+        pairs = [
+            LazyPair(view, keep, degradation, input_spec, half=many)
+            for view in views
+            for keep in degradation.keep
+        ]
+        flip = augmentation is not None and augmentation.flip
+        return GridSampler(
+            pairs, patches, flip=flip, seed=seed, rank=rank, world=world, device=device
+        )
+    return SlabSampler(
+        volumes, patches, degradation, input_spec, augmentation, seed=seed, rank=rank, device=device
+    )
