@@ -157,7 +157,7 @@ def test_finetune_then_sharpen(model, tmp_path, capsys, monkeypatch):
     card = json.loads((model / "card.json").read_text())
     folder.mkdir()
     (tmp_path / "tiny.toml").write_text(recipe)
-    card["recipe"] = str(tmp_path / "tiny.toml")
+    card["recipe"], card["settings"] = str(tmp_path / "tiny.toml"), {}
     (folder / "card.json").write_text(json.dumps(card))
     (folder / "model.safetensors").write_bytes((model / "model.safetensors").read_bytes())
     prior = nifti(tmp_path / "prior.nii.gz", (48, 48, 6))

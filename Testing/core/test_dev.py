@@ -200,7 +200,8 @@ def test_exit_codes_are_passed_on(
     monkeypatch.setattr(dev, "run", run)
     monkeypatch.setattr(dev, "environment", lambda kind: "python")
     assert dev.test(["-x", "--long"]) == code
-    assert ran[-1][1:] == ("-m", "pytest", "-x", "-m", "long or not long")
+    asked = ("-m", "pytest", "-x", "-m", "long or not long", "Testing/core", "Testing/long")
+    assert ran[-1][1:] == asked
 
 
 def test_the_stamp_names_what_was_installed(dev: ModuleType, pip: FakePip) -> None:
