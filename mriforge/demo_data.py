@@ -69,6 +69,7 @@ def make_prior(frame: Volume, seed: int = 2020) -> Volume:
     sigma = NOISE * float(np.percentile(frame.array, 99))
     channels = random.normal(0.0, sigma, (2, *grid.shape))
     noisy = np.hypot(moved + channels[0], channels[1])
+    noisy[_blanked(frame, grid)] = 0.0
     return Volume(noisy.astype(np.float32), grid, {"provenance": "MRIForge demo: moved frame 0"})
 
 
@@ -89,14 +90,26 @@ def _rigid_motion(grid: Grid) -> np.ndarray:
     return motion
 
 
-def _moved(frame: Volume, grid: Grid, motion: np.ndarray) -> np.ndarray:
+def _blanked(frame: Volume, grid: Grid) -> np.ndarray:
+    """Where the scanner set the air to exactly zero, as it did in nibabel's frames.
+
+    A second scan by the same sequence would be blanked too. Single zeros are no blanking.
+    """
+    zero = ndimage.binary_opening(frame.array == 0, iterations=2, border_value=0)
+    if not zero.any():
+        return np.zeros(grid.shape, dtype=bool)
+    tissue = Volume((~zero).astype(np.float32), frame.grid)
+    return _moved(tissue, grid, _rigid_motion(frame.grid), order=1) < 0.5
+
+
+def _moved(frame: Volume, grid: Grid, motion: np.ndarray, order: int = 5) -> np.ndarray:
     """The frame's content after ``motion``, on ``grid``; zero in plane where the frame ends."""
     # A few corners reach beyond the first and last slice: those repeat it.
     array = np.pad(frame.array.astype(np.float64), ((SHORTER, SHORTER), (0, 0), (0, 0)), "edge")
     stored = np.linalg.inv(frame.grid.affine()) @ np.linalg.inv(motion) @ grid.affine()
     turn, shift = stored[:3, :3][::-1, ::-1], stored[:3, 3][::-1] + (SHORTER, 0, 0)
     # Order 5 keeps nearly all of the sharpness, which is what a prior is for.
-    return ndimage.affine_transform(array, turn, shift, grid.shape, order=5, mode="constant")
+    return ndimage.affine_transform(array, turn, shift, grid.shape, order=order, mode="constant")
 
 
 def _sensitivity(shape: tuple[int, int, int], random: np.random.Generator) -> np.ndarray:
