@@ -229,7 +229,9 @@ class Trainer:
         self.step += 1
         if self.average:
             self.average.update(self.model, self.step)
-        self._loss_sum = self._loss_sum.to(loss.device) + loss.detach().double()
+        # MPS has no double precision; elsewhere the sum stays on the device, without waiting.
+        value = loss.detach().cpu() if loss.device.type == "mps" else loss.detach()
+        self._loss_sum = self._loss_sum.to(value.device) + value.double()
         self._loss_count += 1
         return True
 

@@ -94,7 +94,7 @@ class HeldOut:
 
 def _psnr(image: Tensor, reference: Tensor) -> float:
     """PSNR in dB, range 1."""
-    error = float((image - reference).double().square().mean())
+    error = float((image - reference).cpu().double().square().mean())
     return -10.0 * math.log10(max(error, 1e-12))
 
 
