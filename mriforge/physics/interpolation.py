@@ -133,6 +133,15 @@ BASELINES: dict[str, Baseline] = {
 """Name to function, in ascending order of what they usually reach."""
 
 
+def to_itk(volume: Volume, dtype: np.dtype | type = np.float32) -> sitk.Image:
+    """The volume with its geometry as SimpleITK's image."""
+    image = sitk.GetImageFromArray(np.ascontiguousarray(volume.array, dtype=dtype))
+    image.SetSpacing(volume.grid.spacing)
+    image.SetOrigin(volume.grid.origin)
+    image.SetDirection(volume.grid.direction)
+    return image
+
+
 def resample(volume: Volume, grid: Grid, order: int = 1, *, outside: str = "zero") -> Volume:
     """``volume`` seen on another grid, by position in mm.
 
@@ -156,10 +165,7 @@ def resample(volume: Volume, grid: Grid, order: int = 1, *, outside: str = "zero
     dtype = volume.array.dtype.newbyteorder("=")
     if order == 1 or dtype.kind not in "iuf" or dtype == np.float16:
         dtype = np.dtype(np.float32)
-    image = sitk.GetImageFromArray(np.ascontiguousarray(volume.array, dtype=dtype))
-    image.SetSpacing(volume.grid.spacing)
-    image.SetOrigin(volume.grid.origin)
-    image.SetDirection(volume.grid.direction)
+    image = to_itk(volume, dtype)
     job = sitk.ResampleImageFilter()
     job.SetSize(grid.stored_shape)
     job.SetOutputSpacing(grid.spacing)

@@ -24,7 +24,7 @@ from mriforge.losses import build_loss
 from mriforge.physics.kspace import KspaceCrop
 from mriforge.recipes import Recipe
 from mriforge.recipes.schema import FinetuneSpec, OptimiserSpec, PatchSpec, ScheduleSpec
-from mriforge.superres.gate import Gate, decibel_gain, decide
+from mriforge.superres.gate import Gate, decide
 from mriforge.superres.intensity import intensity_scale
 from mriforge.training.loop import Trainer
 from mriforge.training.patches import Batch, GridSampler, KnownPair, cut, flipped, upsampled
@@ -132,7 +132,7 @@ class PriorSampler:
 
 @dataclass(frozen=True)
 class HeldOutPart:
-    """The held-out box, with as many of its rows around it as the network looks at."""
+    """The part of the prior that tuning does not see, and how a network does on it."""
 
     low: Tensor
     zero_filled: Tensor
@@ -154,8 +154,11 @@ class HeldOutPart:
 
     def gain(self, run: Apply, model: nn.Module) -> float:
         """PSNR gain of the model over zero-filling, dB."""
-        wanted = self.sharp - self.zero_filled
-        return decibel_gain(wanted, self.sharp - self.proposal(run, model))
+        return self.gate(run, model).full_gain_db
+
+    def gate(self, run: Apply, model: nn.Module) -> Gate:
+        """How far the model is to be followed."""
+        return decide(self.zero_filled, self.proposal(run, model), self.sharp)
 
 
 @dataclass(frozen=True)
@@ -223,7 +226,7 @@ def tune(
     events = events or Events()
     boxes, held_box = split_boxes(tuple(pair.sharp.shape))
     held = HeldOutPart.of(pair, held_box)
-    before = held.gain(run, model)
+    given = held.gate(run, model)
     tuned = copy.deepcopy(model).to(device)
     trainer = _trainer(
         tuned, recipe, pair, boxes, settings, lambda network: held.gain(run, network), events
@@ -231,22 +234,22 @@ def tune(
     result = trainer.run()
     tuned.load_state_dict(result.state)
     tuned = tuned.to("cpu").eval()
-    after = held.gain(run, tuned)
-    improved = after > before
+    reached = held.gate(run, tuned)
+    improved = reached.full_gain_db > given.full_gain_db
     if not improved:
         events.log("Fine-tuning did not help on held-out parts of the prior: the model is kept.")
-    chosen = tuned if improved else model
-    gate = decide(held.zero_filled, held.proposal(run, chosen), held.sharp)
     figures = {
-        "held_out_gain_db_before": before,
-        "held_out_gain_db_after": after,
+        "held_out_gain_db_before": given.full_gain_db,
+        "held_out_gain_db_after": reached.full_gain_db,
         "steps": result.steps,
         "seconds": result.seconds,
         "stopped": result.stopped,
         "history": result.history,
         "used": improved,
     }
-    return Tuned(chosen, gate, improved, figures)
+    if improved:
+        return Tuned(tuned, reached, improved, figures)
+    return Tuned(model, given, improved, figures)
 
 
 def _trainer(

@@ -7,16 +7,8 @@ import SimpleITK as sitk
 
 from mriforge.errors import BadInput
 from mriforge.events import Events
-from mriforge.physics.interpolation import resample
+from mriforge.physics.interpolation import to_itk
 from mriforge.volume import Grid, Volume
-
-
-def _to_itk(volume: Volume) -> sitk.Image:
-    image = sitk.GetImageFromArray(np.ascontiguousarray(volume.array, dtype=np.float32))
-    image.SetSpacing(volume.grid.spacing)
-    image.SetOrigin(volume.grid.origin)
-    image.SetDirection(volume.grid.direction)
-    return image
 
 
 def register_rigid(moving: Volume, fixed: Volume, events: Events | None = None) -> Volume:
@@ -45,7 +37,7 @@ def register_rigid(moving: Volume, fixed: Volume, events: Events | None = None) 
     coarse = [f for f in (4, 2, 1) if min(fixed.grid.shape) // f >= 4] or [1]
     method.SetShrinkFactorsPerLevel(coarse)
     method.SetSmoothingSigmasPerLevel([float(f - 1) for f in coarse])
-    fixed_itk, moving_itk = _to_itk(fixed), _to_itk(moving)
+    fixed_itk, moving_itk = to_itk(fixed), to_itk(moving)
     if events is not None:
         method.AddCommand(
             sitk.sitkIterationEvent, lambda: events.cancelled and method.StopRegistration()
@@ -86,8 +78,3 @@ def moved(volume: Volume, transform: sitk.Transform) -> Volume:
         Grid(grid.shape, grid.spacing, tuple(origin), tuple((u @ v).ravel())),
         volume.metadata,
     )
-
-
-def onto(volume: Volume, grid: Grid) -> Volume:
-    """``volume`` interpolated on ``grid`` (cubic B-spline)."""
-    return resample(volume, grid, order=3)
