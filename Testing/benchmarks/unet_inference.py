@@ -8,7 +8,7 @@ the same process with the same allocator; both memory layouts are timed, since o
 channels-last. All ways are interleaved and their medians given, because machines are shared;
 ``--cpu-time`` is less sensitive to what else runs.
 
-Stride-1 averaging of 24^3 patches, as published, is timed on a few batches and extrapolated.
+Stride-1 averaging of 24^3 patches, as published, is timed on a crop and extrapolated.
 Peak memory is what a fresh process takes beyond its input (Linux).
 """
 
@@ -35,7 +35,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from mriforge import allocator
 from mriforge.networks.registry import build
 from mriforge.superres.inference import Predictor, arithmetic
-from mriforge.superres.strided import PATCH, patch_count
+from mriforge.superres.strided import PATCH, patch_count, predict_strided
 
 LAYOUT = torch.channels_last_3d
 
@@ -90,11 +90,12 @@ def interleaved(
     return {name: statistics.median(values) for name, values in times.items()}
 
 
-def seconds_per_patch(net: nn.Module, clock: Callable[[], float], batch: int = 4) -> float:
-    """Seconds of one 24^3 patch, in batches, channels-last; the median of three."""
-    net = net.to(memory_format=LAYOUT)
-    patches = torch.rand(batch, 1, PATCH, PATCH, PATCH)
-    return interleaved({"patch": lambda: net(patches)}, 3, clock)["patch"] / batch
+def seconds_per_patch(net: nn.Module, clock: Callable[[], float]) -> float:
+    """Seconds of one 24^3 patch when a crop of 26^3 voxels is averaged at stride 1; of three runs
+    the median."""
+    crop = torch.rand(1, 1, *(PATCH + 2,) * 3)
+    run = lambda: predict_strided(net, crop, stride=1, device="cpu")  # noqa: E731
+    return interleaved({"crop": run}, 3, clock)["crop"] / patch_count(crop.shape[2:])
 
 
 def peak_memory(width: int, shape: tuple[int, ...], limit: float, stream: bool) -> list[float]:
