@@ -123,6 +123,20 @@ class Grid:
         gap = self.index_to_world(corners) - other.index_to_world(corners)
         return bool(np.abs(gap).max() <= tolerance_mm)
 
+    def kspace_refined(self, stored_shape: tuple[int, int, int]) -> Grid:
+        """The finer grid of ``stored_shape`` whose central k-space samples give this grid.
+
+        The k-space centre is sample ``N // 2`` on both grids; the shift that this means between
+        the first voxels is in the origin.
+        """
+        factor = [size / n for n, size in zip(self.stored_shape, stored_shape, strict=True)]
+        first = [
+            n // 2 - (size // 2) / f
+            for n, size, f in zip(self.stored_shape, stored_shape, factor, strict=True)
+        ]
+        spacing = tuple(s / f for s, f in zip(self.spacing, factor, strict=True))
+        return self.resampled(tuple(stored_shape), spacing, tuple(first))
+
     def resampled(
         self,
         stored_shape: tuple[int, int, int],

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from mriforge.errors import BadInput
 from mriforge.physics.kspace import KspaceCrop, kept_matrix
 from mriforge.superres.prior import along_axes_of, match_prior
-from mriforge.superres.target import closest_axes, plan_acquisition
+from mriforge.superres.target import plan_acquisition
+from mriforge.superres.wish import closest_axes
 from mriforge.volume import Grid, Volume
 
 OBLIQUE = (0.8, -0.6, 0.0, 0.6, 0.8, 0.0, 0.0, 0.0, 1.0)

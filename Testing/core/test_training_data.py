@@ -121,7 +121,14 @@ def test_dataset_is_cached_and_memory_mapped(tmp_path: Path, entries: list[dict]
     original = np.asarray(nibabel.load(tmp_path / "a.nii.gz").dataobj).transpose(2, 1, 0)
     assert np.allclose(volume.array[0] * volume.scale, original, atol=0.3)
     assert data.provenance() == [
-        {"file": "a.nii.gz", "subject": "s1", "licence": "CC0", "contrast": "T1w"}
+        {
+            "file": "a.nii.gz",
+            "subject": "s1",
+            "licence": "CC0",
+            "contrast": "T1w",
+            "matrix": [20, 18, 10],
+            "spacing_mm": [1.0, 1.0, 3.0],
+        }
     ]
     files = {p: p.stat().st_mtime_ns for p in (tmp_path / "cache").iterdir()}
     again = load_dataset(manifest, tmp_path / "cache")

@@ -80,6 +80,8 @@ def _show_models(result: Mapping[str, Any], options: Any) -> None:
     print_table(["name", "kind", "parameters", ""], rows)
     if options.action == "verify":
         print(f"{len(entries)} models verified: every checksum is right.")
+    if options.action == "remove":
+        print("removed.")
     _show_paths(result)
 
 

@@ -1,4 +1,4 @@
-"""List, show, verify or export models."""
+"""List, show, verify, export, add or remove models."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from mriforge.jobs.options import option
 if TYPE_CHECKING:
     from mriforge.models.store import ModelFolder
 
-ACTIONS = ("list", "show", "verify", "export")
+ACTIONS = ("list", "show", "verify", "export", "add", "remove")
+
+_PARTICIPLES = {"show": "shown", "export": "exported", "add": "added", "remove": "removed"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,15 +23,17 @@ class Options:
     """Options of ``models``."""
 
     action: str = option("text", "what to do", default="list", positional="ACTION", choices=ACTIONS)
-    name: str | None = option("text", "model name or folder", default=None, positional="NAME")
+    name: str | None = option(
+        "text", "model name or folder (add: its folder)", default=None, positional="NAME"
+    )
     out: str | None = option("output", "export: folder for the copy", default=None, metavar="DIR")
     json: bool = option("flag", "print JSON", default=False)
 
 
 def check(options: Options) -> None:
-    """``show`` and ``export`` need to know which model."""
-    if options.name is None and options.action in ("show", "export"):
-        raise BadInput(f"Which model should be {options.action}ed?".replace("showed", "shown"))
+    """All but ``list`` and ``verify`` need to know which model."""
+    if options.name is None and options.action not in ("list", "verify"):
+        raise BadInput(f"Which model should be {_PARTICIPLES[options.action]}?")
     if options.action == "export" and options.out is None:
         raise BadInput("Where should the copy go?", "Give --out DIR.")
     if options.out is not None and options.action != "export":
@@ -38,9 +42,8 @@ def check(options: Options) -> None:
 
 def run(options: Options, events: Events) -> dict[str, Any]:
     """Returns ``models``: the entries that the action is about; ``export`` adds ``output``."""
-    return {"list": _list, "show": _show, "verify": _verify, "export": _export}[options.action](
-        options, events
-    )
+    actions = {"list": _list, "show": _show, "verify": _verify, "export": _export}
+    return {**actions, "add": _add, "remove": _remove}[options.action](options, events)
 
 
 def _list(options: Options, events: Events) -> dict[str, Any]:
@@ -75,6 +78,19 @@ def _export(options: Options, events: Events) -> dict[str, Any]:
 
     model = export_model(options.name, options.out)
     return {"models": [_entry(model)], "output": str(model.path)}
+
+
+def _add(options: Options, events: Events) -> dict[str, Any]:
+    from mriforge.models.store import add_model
+
+    model = add_model(options.name)
+    return {"models": [_entry(model)], "output": str(model.path)}
+
+
+def _remove(options: Options, events: Events) -> dict[str, Any]:
+    from mriforge.models.store import remove_model
+
+    return {"models": [_entry(remove_model(options.name))]}
 
 
 def _entry(model: ModelFolder) -> dict[str, Any]:

@@ -21,7 +21,8 @@ class ModelCard:
         network, network_options: arguments of ``mriforge.networks.registry.build``.
         recipe: name of the training recipe.
         sha256: of ``model.safetensors``.
-        trained_on: one entry per image: file, subject, licence, contrast.
+        trained_on: one entry per image: file, subject, licence, contrast, matrix (i, j, k) and
+            spacing in mm.
         input: what the network expects: ``upsample`` (interpolation to the target grid),
             ``scale`` and ``percentile`` (intensity that becomes 1), ``slice_axis`` (always the
             depth axis of the network tensor).
@@ -41,7 +42,7 @@ class ModelCard:
     sha256: str = ""
     parameters: int = 0
     licence: str = "Apache-2.0"
-    trained_on: list[dict[str, str]] = field(default_factory=list)
+    trained_on: list[dict[str, Any]] = field(default_factory=list)
     input: dict[str, Any] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
     figures: dict[str, Any] = field(default_factory=dict)

@@ -184,6 +184,60 @@ def save_model(
     return ModelFolder(folder, card)
 
 
+def add_model(source: str | Path, name: str | None = None) -> ModelFolder:
+    """Copies a model from elsewhere into the user's folder, verified; nothing else is run.
+
+    Args:
+        source: a model's folder, its ``card.json`` or its ``model.safetensors``.
+        name: under which it will be found; default: the name of its folder.
+
+    Raises:
+        MissingModel: not a model, or damaged.
+        BadInput: a model of that name is there, or the name is not one.
+    """
+    source = Path(source)
+    folder = source.parent if source.name in (CARD, WEIGHTS) else source
+    if not (folder / CARD).is_file():
+        raise MissingModel(
+            f"{source} is not a model.", f"Choose a folder that holds {CARD} and {WEIGHTS}."
+        )
+    model = ModelFolder(folder, ModelCard.read(folder / CARD))
+    verify_model(model)
+    name = name or folder.resolve().name
+    if name != Path(name).name or name in ("", ".", ".."):
+        raise BadInput(f"'{name}' cannot be the name of a model.", "Give a plain name.")
+    if any(name == other.path.name for other in installed_models()):
+        raise BadInput(f"There is a model called '{name}' already.", "Give it another name.")
+    destination = user_folder() / name
+    destination.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_directory(destination) as partial:
+        for file in (WEIGHTS, CARD):
+            shutil.copyfile(folder / file, partial / file)
+    return ModelFolder(destination, model.card)
+
+
+def is_users(model: ModelFolder) -> bool:
+    """Whether the model is in the user's folder, and so may be removed."""
+    return model.path.resolve().parent == user_folder().resolve()
+
+
+def remove_model(name: str) -> ModelFolder:
+    """Deletes a model from the user's folder.
+
+    Raises:
+        MissingModel: no model of that name.
+        BadInput: it came with the program, or is in a folder that is not the user's.
+    """
+    model = find_model(name)
+    if not is_users(model):
+        raise BadInput(
+            f"The model '{name}' is not in the user's folder {user_folder()}.",
+            "Only models that were added can be removed.",
+        )
+    shutil.rmtree(model.path)
+    return model
+
+
 def export_model(name: str | Path, destination: str | Path) -> ModelFolder:
     """Copies a verified model folder to ``destination`` (a new folder)."""
     model = find_model(name)

@@ -98,13 +98,7 @@ class KspaceCrop(LinearOperator):
     @classmethod
     def towards(cls, low: Grid, high_shape: tuple[int, int, int]) -> KspaceCrop:
         """The operator that gives ``low`` from a finer grid of stored size ``high_shape``."""
-        factor = [size / n for n, size in zip(low.stored_shape, high_shape, strict=True)]
-        first = [
-            n // 2 - (size // 2) / f
-            for n, size, f in zip(low.stored_shape, high_shape, factor, strict=True)
-        ]
-        spacing = tuple(s / f for s, f in zip(low.spacing, factor, strict=True))
-        return cls(low.resampled(tuple(high_shape), spacing, tuple(first)), low.stored_shape)
+        return cls(low.kspace_refined(tuple(high_shape)), low.stored_shape)
 
     def _window(self, axis: int) -> tuple[int, int]:
         size, kept = self.high.shape[axis], self.low.shape[axis]

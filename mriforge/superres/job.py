@@ -25,8 +25,10 @@ from mriforge.superres.inference import Predictor
 from mriforge.superres.intensity import intensity_scale
 from mriforge.superres.method import Method, finetuning_recipe, load_method, save_tuned
 from mriforge.superres.prior import match_prior
+from mriforge.superres.scope import doubtful_voxels, outside_scope
 from mriforge.superres.strided import predict_strided
 from mriforge.superres.target import plan_acquisition
+from mriforge.superres.wish import Target
 from mriforge.volume import Grid, Image, Series, Volume, as_series, like_input
 
 
@@ -120,6 +122,9 @@ def superres(
     )
     method = load_method(options.model, options.gate)
     figures: dict[str, Any] = {"method": method.describe(), "target": _describe_target(operator)}
+    figures["warnings"] = _warnings(method, series, operator, final)
+    for warning in figures["warnings"]:
+        events.log(f"Outside what the model was made for: {warning}")
     device = choose_device(options.device)
     run = _runner(options, device, events)
     share = 0.0
@@ -177,6 +182,18 @@ def _describe_target(operator: KspaceCrop) -> dict[str, Any]:
         "kspace_fraction": float(np.prod(low.shape) / np.prod(high.shape)),
         "acquisition": "centre of k-space",
     }
+
+
+def _warnings(
+    method: Method, series: Series, operator: KspaceCrop, final: Grid | None
+) -> list[str]:
+    if method.card is None:
+        return []
+    target = Target(operator.high.stored_shape, operator.high, final)
+    modality = series.metadata.get("modality")
+    return outside_scope(method.card, series.grid, target) + doubtful_voxels(
+        series.array[0], modality if isinstance(modality, str) else None
+    )
 
 
 def _runner(options: SuperresOptions, device: torch.device, events: Events) -> Apply:

@@ -15,11 +15,10 @@ from mriforge.models.store import ModelFolder, find_model, load_model, save_mode
 from mriforge.physics.interpolation import BASELINES
 from mriforge.physics.kspace import KspaceCrop
 from mriforge.recipes import Recipe, load_recipe, recipe_from
+from mriforge.superres.choices import DEFAULT_MODEL
 from mriforge.superres.finetune import Tuned
 from mriforge.superres.gate import Gate
 from mriforge.training.patches import upsampled
-
-DEFAULT_MODEL = "unet3d_small"
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from scipy import ndimage
 
 from mriforge.errors import BadInput
 from mriforge.physics.interpolation import resample
-from mriforge.superres.target import closest_axes
+from mriforge.superres.wish import closest_axes
 from mriforge.volume import Grid, Volume
 
 _SAME_SPACING = 0.05

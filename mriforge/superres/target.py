@@ -1,86 +1,10 @@
-"""Which grid the result is on, and by which acquisition the input came from it."""
+"""By which acquisition the input came from the grid that is wanted."""
 
 from __future__ import annotations
 
-import numpy as np
-
-from mriforge.errors import BadInput
 from mriforge.physics.kspace import KspaceCrop
+from mriforge.superres.wish import plan_target
 from mriforge.volume import Grid
-
-_SAME_GRID_TOLERANCE = 0.05
-"""Fraction of a target voxel by which a reference grid may differ from the k-space grid."""
-
-_DEFAULT_FACTOR = 2.0
-_MAX_VOXELS = 1_000_000_000
-
-
-def closest_axes(low: Grid, other: Grid) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
-    """Which stored axis of ``other`` runs along each stored axis of ``low``, and its sign.
-
-    Returns:
-        ``(axes, signs)``; each axis of ``other`` is used once.
-    """
-    cosine = low.direction_matrix.T @ other.direction_matrix
-    free = {0, 1, 2}
-    axes, signs = [0, 0, 0], [1, 1, 1]
-    for row in np.argsort(-np.abs(cosine).max(axis=1)):
-        column = max(free, key=lambda c: abs(cosine[row, c]))
-        free.remove(column)
-        axes[row] = column
-        signs[row] = 1 if cosine[row, column] >= 0 else -1
-    return tuple(axes), tuple(signs)
-
-
-def _check_axes(low: Grid, axes: tuple[int, ...]) -> None:
-    if not axes or len(set(axes)) != len(axes) or any(a not in (0, 1, 2) for a in axes):
-        raise BadInput(
-            f"The axes {axes} are not some of 0, 1, 2 (i, j, k as stored).",
-            "For example 0,1 for the in-plane axes.",
-        )
-
-
-def _from_factor(low: Grid, factor: float, axes: tuple[int, ...]) -> list[int]:
-    if not np.isfinite(factor) or factor <= 1:
-        raise BadInput(f"The scale is a factor above 1, not {factor:g}.")
-    return [round(n * factor) if a in axes and n > 1 else n for a, n in enumerate(low.stored_shape)]
-
-
-def _from_spacing(low: Grid, spacing: tuple[float, ...]) -> list[int]:
-    if len(spacing) != 3 or not all(np.isfinite(s) and s > 0 for s in spacing):
-        raise BadInput(f"The spacing needs three positive numbers in mm (x, y, z), not {spacing}.")
-    shape = [
-        round(n * have / want)
-        for n, have, want in zip(low.stored_shape, low.spacing, spacing, strict=True)
-    ]
-    for axis, (n, size) in enumerate(zip(low.stored_shape, shape, strict=True)):
-        if size < n:
-            raise BadInput(
-                f"The target spacing {spacing[axis]:g} mm is coarser than the image's "
-                f"{low.spacing[axis]:g} mm along axis {axis}.",
-                "Give a spacing that is at most the image's.",
-            )
-    return [n if n == 1 else size for n, size in zip(low.stored_shape, shape, strict=True)]
-
-
-def _from_prior(low: Grid, prior: Grid, axes: tuple[int, ...]) -> list[int]:
-    along, _ = closest_axes(low, prior)
-    shape = list(low.stored_shape)
-    for a in axes:
-        shape[a] = max(shape[a], round(shape[a] * low.spacing[a] / prior.spacing[along[a]]))
-    return shape
-
-
-def _from_like(low: Grid, like: Grid) -> list[int] | None:
-    """Size of the k-space grid that ``like`` lies on, or None where it lies on none."""
-    axes, signs = closest_axes(low, like)
-    if axes != (0, 1, 2) or signs != (1, 1, 1):
-        return None
-    if any(size < n for n, size in zip(low.stored_shape, like.stored_shape, strict=True)):
-        return None
-    operator = KspaceCrop.towards(low, like.stored_shape)
-    tolerance = _SAME_GRID_TOLERANCE * min(like.spacing)
-    return list(like.stored_shape) if operator.high.matches(like, tolerance) else None
 
 
 def plan_acquisition(
@@ -94,9 +18,7 @@ def plan_acquisition(
 ) -> tuple[KspaceCrop, Grid | None]:
     """The acquisition that turns the wanted grid into ``low``.
 
-    At most one of ``scale`` (factor along ``axes``), ``spacing`` (mm, x, y, z) and ``like``
-    (a grid) is given; without them the in-plane spacing of ``prior`` is taken, without a prior a
-    factor of 2.
+    The wishes are those of :func:`mriforge.superres.wish.plan_target`.
 
     Returns:
         the operator, whose ``high`` is the grid that the network works on, and the grid to
@@ -105,43 +27,7 @@ def plan_acquisition(
     Raises:
         BadInput: contradictory or impossible wishes.
     """
-    _check_axes(low, axes)
-    if sum(wish is not None for wish in (scale, spacing, like)) > 1:
-        raise BadInput(
-            "The target is given more than once.",
-            "Choose one of the factor, the spacing and the grid to be like.",
-        )
-    final = None
-    if like is not None:
-        shape = _from_like(low, like)
-        if shape is None:
-            final = like
-            along, _ = closest_axes(low, like)
-            shape = _from_spacing(
-                low,
-                tuple(
-                    min(like.spacing[along[a]], low.spacing[a]) if a in axes else low.spacing[a]
-                    for a in range(3)
-                ),
-            )
-    elif spacing is not None:
-        shape = _from_spacing(low, spacing)
-    elif scale is not None or prior is None:
-        shape = _from_factor(low, _DEFAULT_FACTOR if scale is None else scale, axes)
-    else:
-        shape = _from_prior(low, prior, axes)
-    if np.prod(np.asarray(shape, dtype=float)) > _MAX_VOXELS:
-        raise BadInput(
-            f"The result would have {'x'.join(map(str, shape))} voxels.",
-            "Ask for a smaller factor or a coarser spacing.",
-        )
-    if list(shape) == list(low.stored_shape):
-        raise BadInput(
-            "The target grid is no finer than the image.",
-            "Give a scale above 1, a smaller spacing, or a sharper prior.",
-        )
-    operator = KspaceCrop.towards(low, tuple(shape))
-    if like is not None and final is None:
-        # The reference's own header is kept to the last digit: users compare the two images.
-        operator.high = like
-    return operator, final
+    target = plan_target(low, scale=scale, spacing=spacing, like=like, prior=prior, axes=axes)
+    operator = KspaceCrop.towards(low, target.stored_shape)
+    operator.high = target.working
+    return operator, target.final

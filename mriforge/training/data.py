@@ -20,6 +20,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -56,6 +57,7 @@ class TrainingVolume:
         axes: pairs of in-plane stored axes.
         tissue: per array axis (z, y, x), the tissue fraction of every slice across it.
         scale: what the stored values were divided by.
+        spacing: voxel size in mm (x, y, z).
     """
 
     name: str
@@ -66,6 +68,7 @@ class TrainingVolume:
     subject: str = ""
     licence: str = ""
     contrast: str = ""
+    spacing: tuple[float, float, float] = (1.0, 1.0, 1.0)
 
     def view(self, frame: int, axes: tuple[int, int]) -> np.ndarray:
         """Frame with the slice axis first and the in-plane axes last, in stored order."""
@@ -83,11 +86,18 @@ class Dataset:
     train: list[TrainingVolume]
     validation: list[TrainingVolume] = field(default_factory=list)
 
-    def provenance(self) -> list[dict[str, str]]:
+    def provenance(self) -> list[dict[str, Any]]:
         """What a model trained on this saw, for its card."""
         seen = {v.name: v for v in self.train}  # a file may be listed twice, to weigh it more
         return [
-            {"file": v.name, "subject": v.subject, "licence": v.licence, "contrast": v.contrast}
+            {
+                "file": v.name,
+                "subject": v.subject,
+                "licence": v.licence,
+                "contrast": v.contrast,
+                "matrix": list(v.array.shape[:0:-1]),
+                "spacing_mm": [round(s, 4) for s in v.spacing],
+            }
             for v in seen.values()
         ]
 
@@ -226,7 +236,9 @@ def volume_from_image(
     """An image in memory as a :class:`TrainingVolume` (a prior for fine-tuning, or a test)."""
     array = (as_series(image).array / np.float32(scale)).astype(np.float32)
     pairs = tuple(tuple(sorted(pair)) for pair in axes)
-    return TrainingVolume(name, array, pairs, _tissue(array), scale)
+    return TrainingVolume(
+        name, array, pairs, _tissue(array), scale, spacing=as_series(image).grid.spacing
+    )
 
 
 def _tissue(array: np.ndarray) -> tuple[np.ndarray, ...]:
@@ -238,7 +250,7 @@ def _tissue(array: np.ndarray) -> tuple[np.ndarray, ...]:
 
 def _cached(entry: Entry, cache: Path, percentile: float) -> TrainingVolume:
     status = entry.path.stat()
-    identity = f"1|{entry.path.resolve()}|{status.st_size}|{status.st_mtime_ns}|{percentile}"
+    identity = f"2|{entry.path.resolve()}|{status.st_size}|{status.st_mtime_ns}|{percentile}"
     stem = (
         cache
         / f"{entry.path.name.split('.')[0]}-{hashlib.sha256(identity.encode()).hexdigest()[:16]}"
@@ -258,13 +270,15 @@ def _cached(entry: Entry, cache: Path, percentile: float) -> TrainingVolume:
         entry.subject,
         entry.licence,
         entry.contrast,
+        tuple(facts["spacing"]),
     )
 
 
 def _write_cache(entry: Entry, data: Path, note: Path, percentile: float) -> None:
     from mriforge.io import read
 
-    array = as_series(read(entry.path)).array.astype(np.float32)
+    image = as_series(read(entry.path))
+    array = image.array.astype(np.float32)
     if not np.isfinite(array).all():
         raise BadInput(f"{entry.path} holds values that are not numbers.", "Leave it out.")
     scale = float(np.percentile(np.abs(array), percentile)) or float(np.abs(array).max())
@@ -274,6 +288,7 @@ def _write_cache(entry: Entry, data: Path, note: Path, percentile: float) -> Non
     facts = {
         "source": entry.path.name,
         "scale": scale,
+        "spacing": list(image.grid.spacing),
         "tissue": [t.tolist() for t in _tissue(array)],
     }
     # Half precision: 0.05 % of the local intensity, below the noise of any MR scan.
