@@ -88,7 +88,7 @@ def test_torch_comes_first_and_constrains_the_rest(dev: ModuleType, pip: FakePip
     assert first == [dev.TESTED_TORCH]
     assert second[0] == "-c"
     assert Path(second[1]).read_text().strip() == "torch==2.13.0+cpu"
-    assert second[-1] == ".[all,dev]"
+    assert second[-1] == ".[all,dev,host]"
     assert dev.is_ready("test")
     assert not dev.is_ready("demo")
 
@@ -200,8 +200,29 @@ def test_exit_codes_are_passed_on(
     monkeypatch.setattr(dev, "run", run)
     monkeypatch.setattr(dev, "environment", lambda kind: "python")
     assert dev.test(["-x", "--long"]) == code
-    asked = ("-m", "pytest", "-x", "-m", "long or not long", "Testing/core", "Testing/long")
-    assert ran[-1][1:] == asked
+    asked = ("-m", "pytest", "-x", "-m", "long or not long")
+    suites = [command[1 + len(asked) :] for command in ran if command[1 : 1 + len(asked)] == asked]
+    assert suites == [*map(tuple, dev.SUITES), ("Testing/long",)]
+
+
+@pytest.mark.parametrize(("codes", "code"), [((0, 5), 0), ((5, 5), 5), ((5, 1), 1), ((2, 0), 2)])
+def test_a_selection_may_match_nothing_in_one_of_the_suites(
+    dev: ModuleType, monkeypatch: pytest.MonkeyPatch, codes: tuple[int, int], code: int
+) -> None:
+    left = list(codes)
+    monkeypatch.setattr(dev, "run", lambda *command: 0 if "ruff" in command else left.pop(0))
+    monkeypatch.setattr(dev, "environment", lambda kind: "python")
+    assert dev.test(["-k", "something"]) == code
+
+
+def test_named_tests_run_once(dev: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: list[tuple[str, ...]] = []
+    (dev.ROOT / "Testing").mkdir()
+    (dev.ROOT / "Testing" / "test_one.py").touch()
+    monkeypatch.setattr(dev, "run", lambda *command: ran.append(command) or 0)
+    monkeypatch.setattr(dev, "environment", lambda kind: "python")
+    assert dev.test(["Testing/test_one.py::test_it"]) == 0
+    assert [c[-1] for c in ran if "pytest" in c] == ["Testing/test_one.py::test_it"]
 
 
 def test_the_stamp_names_what_was_installed(dev: ModuleType, pip: FakePip) -> None:

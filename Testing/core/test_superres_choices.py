@@ -6,7 +6,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from mriforge.errors import BadInput, MissingModel
@@ -15,7 +14,7 @@ from mriforge.physics.baselines import TITLES
 from mriforge.physics.interpolation import BASELINES
 from mriforge.superres.choices import DEFAULT_MODEL, choice_named, choices
 from mriforge.superres.method import load_method
-from mriforge.superres.scope import doubtful_voxels, outside_scope
+from mriforge.superres.scope import doubtful_range, outside_scope
 from mriforge.superres.wish import plan_target
 from mriforge.volume import Grid
 
@@ -86,9 +85,10 @@ def test_each_way_of_leaving_the_scope_is_said(shape, spacing, wish, word) -> No
 
 
 def test_voxels_that_are_no_magnitude_image() -> None:
-    assert doubtful_voxels(np.ones((2, 3, 4)), "MR") == []
-    assert "CT" in doubtful_voxels(np.ones((2, 3, 4)), "CT")[0]
-    assert "negative" in doubtful_voxels(-np.ones((2, 3, 4)))[0]
+    assert doubtful_range(0.0, 1.0, "MR") == []
+    assert "CT" in doubtful_range(0.0, 1.0, "CT")[0]
+    assert "negative" in doubtful_range(-1.0, 1.0)[0]
+    assert "same value" in doubtful_range(2.0, 2.0)[0]
 
 
 def test_a_model_is_added_used_and_removed(tmp_path) -> None:

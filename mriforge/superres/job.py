@@ -25,7 +25,7 @@ from mriforge.superres.inference import Predictor
 from mriforge.superres.intensity import intensity_scale
 from mriforge.superres.method import Method, finetuning_recipe, load_method, save_tuned
 from mriforge.superres.prior import match_prior
-from mriforge.superres.scope import doubtful_voxels, outside_scope
+from mriforge.superres.scope import doubtful_range, outside_scope
 from mriforge.superres.strided import predict_strided
 from mriforge.superres.target import plan_acquisition
 from mriforge.superres.wish import Target
@@ -191,9 +191,9 @@ def _warnings(
         return []
     target = Target(operator.high.stored_shape, operator.high, final)
     modality = series.metadata.get("modality")
-    return outside_scope(method.card, series.grid, target) + doubtful_voxels(
-        series.array[0], modality if isinstance(modality, str) else None
-    )
+    low, high = float(series.array[0].min()), float(series.array[0].max())
+    found = outside_scope(method.card, series.grid, target)
+    return found + doubtful_range(low, high, modality if isinstance(modality, str) else None)
 
 
 def _runner(options: SuperresOptions, device: torch.device, events: Events) -> Apply:

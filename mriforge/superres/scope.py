@@ -5,8 +5,6 @@ From the model's card alone, without torch: panels show this before anything run
 
 from __future__ import annotations
 
-import numpy as np
-
 from mriforge.models.card import ModelCard
 from mriforge.superres.wish import Target
 from mriforge.volume import Grid
@@ -33,20 +31,22 @@ def outside_scope(card: ModelCard, low: Grid, target: Target) -> list[str]:
     ]
 
 
-def doubtful_voxels(array: np.ndarray, modality: str | None = None) -> list[str]:
+def doubtful_range(low: float, high: float, modality: str | None = None) -> list[str]:
     """Sentences about voxels that a model for MR magnitude images does not expect.
 
     Args:
-        array: voxels of one frame.
+        low, high: smallest and largest voxel.
         modality: DICOM modality, if it is known.
     """
     found = []
     if modality not in (None, "", "MR"):
         found.append(f"The image is {modality}, not MR.")
-    if array.size and np.nanmin(array) < 0:
+    if low < 0:
         found.append(
             "The image has negative values: it is no magnitude image (phase, difference, or CT)."
         )
+    if low == high:
+        found.append("Every voxel has the same value.")
     return found
 
 

@@ -1,0 +1,175 @@
+"""The view layout of a comparison: one slice view per image, and a table or a plot below.
+
+Every combination of images has its own layout id, and an id always means the same views: a scene
+saved while a comparison is open comes back with it once :func:`register` has run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from xml.sax.saxutils import escape
+
+import slicer
+from slicer.i18n import tr as _
+
+BASE_ID = 49137
+"""Our layouts are numbered from here. Slicer's own end at 100, and 100 is shared by everyone."""
+
+VIEW_GROUP = 491
+"""Views of one group move together; Slicer's own layouts use 0 and 1."""
+
+ROLES = ("low", "result", "reference", "ssim", "difference")
+"""What a comparison can show, in the order of the views."""
+
+TAGS = {
+    "low": "MRIForgeLow",
+    "result": "MRIForgeResult",
+    "reference": "MRIForgeReference",
+    "ssim": "MRIForgeSSIM",
+    "difference": "MRIForgeDifference",
+}
+"""Singleton tag, and so layout name, of each view."""
+
+TABLE_TAG = "MRIForgeTable"
+PLOT_TAG = "MRIForgePlot"
+BELOW = (None, "table", "plot")
+
+_COLORS = {
+    "low": "#B0B0B0",
+    "result": "#4FC3F7",
+    "reference": "#AED581",
+    "ssim": "#FFD54F",
+    "difference": "#E57373",
+}
+_ABOVE, _UNDER = 700, 300
+
+
+def labels() -> dict[str, str]:
+    """What stands in the bar of each view, in the user's language."""
+    return {
+        "low": _("Input"),
+        "result": _("Result"),
+        "reference": _("Reference"),
+        "ssim": _("SSIM"),
+        "difference": _("Difference"),
+    }
+
+
+def layout_id(roles: Iterable[str], below: str | None = None) -> int:
+    """The id of the layout that shows these images.
+
+    Args:
+        roles: some of :data:`ROLES`, in any order.
+        below: ``None``, ``"table"`` or ``"plot"``.
+
+    Raises:
+        ValueError: no role, an unknown one, or an unknown ``below``.
+    """
+    chosen = _ordered(roles)
+    bits = sum(1 << ROLES.index(role) for role in chosen)
+    if below not in BELOW:
+        raise ValueError(f"below is one of {BELOW}, not {below!r}")
+    return BASE_ID + bits + (BELOW.index(below) << len(ROLES))
+
+
+def is_ours(number: int) -> bool:
+    """Whether a layout id is one of ours."""
+    return BASE_ID < number < BASE_ID + (len(BELOW) << len(ROLES))
+
+
+def rows_of(roles: Iterable[str]) -> list[tuple[str, ...]]:
+    """The images row by row: up to three in one row, four as two over two, five as three over two.
+
+    Beside a module panel of 430 pixels on a screen of 1366 x 768 a view is then at least 300
+    pixels wide.
+    """
+    chosen = _ordered(roles)
+    if len(chosen) <= 3:
+        return [chosen]
+    first = (len(chosen) + 1) // 2
+    return [chosen[:first], chosen[first:]]
+
+
+def layout_xml(roles: Iterable[str], below: str | None = None) -> str:
+    """Description of the layout, for ``vtkMRMLLayoutNode``.
+
+    With five images the table or plot fills the free place of the second row instead of taking
+    height from all views.
+    """
+    rows = [[_slice_view(role) for role in row] for row in rows_of(roles)]
+    extra = _extra_view(below)
+    if extra and len(rows) == 2 and len(rows[1]) < len(rows[0]):
+        rows[1].append(extra)
+        extra = ""
+    grid = _box("vertical", [_box("horizontal", row) for row in rows])
+    if not extra:
+        return grid
+    return (
+        '<layout type="vertical" split="true">'
+        f'<item splitSize="{_ABOVE}">{grid}</item><item splitSize="{_UNDER}">{extra}</item>'
+        "</layout>"
+    )
+
+
+def describe(layout_node: slicer.vtkMRMLLayoutNode, roles: Sequence[str], below: str | None) -> int:
+    """Makes sure that the layout is known; returns its id."""
+    number, xml = layout_id(roles, below), layout_xml(roles, below)
+    if layout_node.IsLayoutDescription(number):
+        layout_node.SetLayoutDescription(number, xml)
+    else:
+        layout_node.AddLayoutDescription(number, xml)
+    return number
+
+
+def register(layout_node: slicer.vtkMRMLLayoutNode) -> None:
+    """Makes every layout of ours known, so that a saved scene that uses one can be opened."""
+    blocked = layout_node.StartModify()
+    for bits in range(1, 1 << len(ROLES)):
+        roles = [role for place, role in enumerate(ROLES) if bits >> place & 1]
+        for below in BELOW:
+            describe(layout_node, roles, below)
+    layout_node.EndModify(blocked)
+
+
+def _ordered(roles: Iterable[str]) -> tuple[str, ...]:
+    chosen = set(roles)
+    if not chosen or not chosen <= set(ROLES):
+        raise ValueError(f"roles are some of {ROLES}, not {sorted(chosen)}")
+    return tuple(role for role in ROLES if role in chosen)
+
+
+def _box(direction: str, items: Sequence[str]) -> str:
+    if len(items) == 1:
+        return items[0] if items[0].startswith("<layout") else _wrapped(direction, items)
+    return _wrapped(direction, items)
+
+
+def _wrapped(direction: str, items: Sequence[str]) -> str:
+    inside = "".join(f"<item>{item}</item>" for item in items)
+    return f'<layout type="{direction}">{inside}</layout>'
+
+
+def _slice_view(role: str) -> str:
+    properties = {
+        "orientation": "Axial",
+        "viewlabel": labels()[role],
+        "viewcolor": _COLORS[role],
+        "viewgroup": str(VIEW_GROUP),
+    }
+    return _view("vtkMRMLSliceNode", TAGS[role], properties)
+
+
+def _extra_view(below: str | None) -> str:
+    if below == "table":
+        return _view("vtkMRMLTableViewNode", TABLE_TAG, {"viewlabel": "T"})
+    if below == "plot":
+        return _view("vtkMRMLPlotViewNode", PLOT_TAG, {"viewlabel": "P"})
+    return ""
+
+
+def _view(kind: str, tag: str, properties: Mapping[str, str]) -> str:
+    inside = "".join(
+        f'<property name="{name}" action="default">{escape(value)}</property>'
+        for name, value in properties.items()
+    )
+    return f'<view class="{kind}" singletontag="{tag}">{inside}</view>'

@@ -1,0 +1,1 @@
+"""What the SuperResMRI module knows and decides, without widgets."""

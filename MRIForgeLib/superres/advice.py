@@ -1,0 +1,181 @@
+"""What to tell the user before anything runs: why Apply is disabled, what will come out, doubts."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from slicer.i18n import tr as _
+
+from mriforge.errors import BadInput
+from mriforge.superres.choices import Choice, choice_named
+from mriforge.superres.scope import doubtful_range, outside_scope
+from mriforge.superres.wish import Target
+from MRIForgeLib.nodes import grid_of, sequence_of
+from MRIForgeLib.superres.task import TUNED_MODEL
+from MRIForgeLib.superres.wishes import TargetKind, Wishes
+
+
+def why_not(wishes: Wishes) -> str:
+    """Why the job cannot start, as one sentence that says what to do; empty when it can."""
+    return (
+        _missing_node(wishes) or _unusable_method(wishes) or _bad_name(wishes) or _bad_grid(wishes)
+    )
+
+
+def preview(wishes: Wishes) -> str:
+    """Size of the result, where it can be known already; otherwise empty."""
+    target = _target(wishes)
+    if target is None:
+        return ""
+    grid = target.grid
+    low = grid_of(wishes.input_node)
+    frames = _frames(wishes)
+    size = " x ".join(str(n) for n in grid.stored_shape)
+    spacing = " x ".join(f"{s:.3g}" for s in grid.spacing)
+    gigabytes = 4 * frames * math.prod(grid.shape) / 1e9
+    text = _("{size} voxels of {spacing} mm").format(size=size, spacing=spacing)
+    if frames > 1:
+        text = _("{frames} frames of {text}").format(frames=frames, text=text)
+    if gigabytes >= 0.1:
+        text = _("{text}, {gigabytes} GB").format(text=text, gigabytes=f"{gigabytes:.1f}")
+    share = f"{100 * target.kspace_fraction(low):.2g}"
+    return _("Result: {text}. The image holds {share} % of its k-space.").format(
+        text=text, share=share
+    )
+
+
+def doubts(wishes: Wishes) -> list[str]:
+    """Sentences about what the model has not seen, or what will probably disappoint."""
+    target, choice = _target(wishes), choice_named(wishes.method)
+    if target is None or choice is None:
+        return []
+    found: list[str] = []
+    if choice.card is not None:
+        found += outside_scope(choice.card, grid_of(wishes.input_node), target)
+    found += doubtful_range(*_range(wishes.input_node), _modality(wishes.input_node))
+    prior = wishes.prior_node
+    if (
+        prior is not None
+        and choice.subject_tuned
+        and prior.GetAttribute(TUNED_MODEL)
+        not in (
+            None,
+            choice.name,
+        )
+    ):
+        found.append(_("This model was adapted to another prior scan than the one selected."))
+    if prior is not None and not wishes.finetune and choice.learned and not choice.subject_tuned:
+        found.append(_("A prior is selected but fine-tuning is off: it only sets the voxel size."))
+    return found
+
+
+def describe(choice: Choice | None) -> str:
+    """Text below the list of methods."""
+    if choice is None:
+        return ""
+    if choice.needs:
+        return f"{choice.sentence} {choice.needs}"
+    limits = choice.card.limits if choice.card is not None else ""
+    return f"{choice.sentence} {limits}".strip()
+
+
+def remembered_model(prior_node: Any) -> str:
+    """Name of the installed model that was adapted to a prior; empty when there is none."""
+    name = prior_node.GetAttribute(TUNED_MODEL) if prior_node is not None else None
+    choice = choice_named(name) if name else None
+    return choice.name if choice is not None else ""
+
+
+def _missing_node(wishes: Wishes) -> str:
+    if wishes.input_node is None:
+        return _("Select an image to sharpen.")
+    if wishes.finetune and wishes.prior_node is None:
+        return _("Select a sharp prior scan of the subject, or switch fine-tuning off.")
+    if wishes.target is TargetKind.LIKE and wishes.like_node is None:
+        return _("Select the volume whose voxel grid is wanted, or choose another target.")
+    for node, what in (
+        (wishes.prior_node, _("prior")),
+        (wishes.output_node, _("output volume")),
+    ):
+        if node is not None and node is wishes.input_node:
+            return _("The {what} is the image itself: select another one.").format(what=what)
+    for node in (wishes.prior_node, wishes.reference_node, wishes.like_node):
+        if node is not None and node is wishes.output_node:
+            return _("The output volume is one of the inputs: select another one.")
+    return ""
+
+
+def _unusable_method(wishes: Wishes) -> str:
+    choice = choice_named(wishes.method)
+    if choice is None:
+        return _("The method '{name}' is not installed: choose another one.").format(
+            name=wishes.method
+        )
+    if choice.needs:
+        return choice.needs
+    if wishes.finetune and not choice.learned:
+        return _("An interpolation cannot be fine-tuned: choose a model, or switch it off.")
+    return ""
+
+
+def _bad_name(wishes: Wishes) -> str:
+    """Why the tuned model cannot be kept under its name."""
+    name = wishes.keep_model_as
+    if not wishes.finetune or not name:
+        return ""
+    if any(letter in name for letter in '/\\:*?"<>|') or name.strip(". ") != name:
+        return _("A model's name is letters, digits, spaces, - and _: change it.")
+    other = choice_named(name)
+    if other is not None and not other.subject_tuned:
+        return _("There is a method called '{name}' already: choose another name.").format(
+            name=name
+        )
+    return ""
+
+
+def _bad_grid(wishes: Wishes) -> str:
+    try:
+        _plan(wishes)
+    except BadInput as error:
+        return f"{error.message} {error.hint or ''}".strip()
+    return ""
+
+
+def _plan(wishes: Wishes) -> Target:
+    node = wishes.input_node
+    others = [
+        None if other is None else grid_of(other, relative_to=node)
+        for other in (wishes.prior_node, wishes.like_node)
+    ]
+    return wishes.plan(grid_of(node), *others)
+
+
+def _target(wishes: Wishes) -> Target | None:
+    if wishes.input_node is None or _missing_node(wishes):
+        return None
+    try:
+        return _plan(wishes)
+    except BadInput:
+        return None
+
+
+def _frames(wishes: Wishes) -> int:
+    source = sequence_of(wishes.input_node) if wishes.all_frames else None
+    return source.sequence.GetNumberOfDataNodes() if source else 1
+
+
+def _range(node: Any) -> tuple[float, float]:
+    """Smallest and largest voxel of the frame that is shown; VTK remembers it."""
+    if not hasattr(node, "GetImageData") and node.GetNumberOfDataNodes():
+        node = node.GetNthDataNode(0)
+    image = node.GetImageData() if hasattr(node, "GetImageData") else None
+    return tuple(image.GetScalarRange()) if image is not None else (0.0, 0.0)
+
+
+def _modality(node: Any) -> str | None:
+    import slicer
+
+    hierarchy = slicer.mrmlScene.GetSubjectHierarchyNode()
+    item = hierarchy.GetItemByDataNode(node) if hierarchy is not None else 0
+    return (hierarchy.GetItemAttribute(item, "DICOM.Modality") or None) if item else None

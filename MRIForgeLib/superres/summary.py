@@ -1,0 +1,72 @@
+"""What happened, in sentences for the panel."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from slicer.i18n import tr as _
+
+INPUT = "low"
+"""What the low-resolution image is called among the measured images: its role in comparisons."""
+
+
+def sentences(result: Mapping[str, Any]) -> list[str]:
+    """What a finished super-resolution job says about its result."""
+    found = [
+        _("Done in {time} on {device}.").format(
+            time=duration(result.get("seconds", 0)), device=result.get("device", "?")
+        )
+    ]
+    gate = result.get("gate")
+    if gate:
+        found.append(_gate(gate))
+    consistency = result.get("consistency") or {}
+    if consistency.get("restored"):
+        after = f"{100 * consistency['residual_after']:.2g}"
+        found.append(
+            _("The measured data is restored (remaining difference {after} %).").format(after=after)
+        )
+    return found
+
+
+def _gate(gate: Mapping[str, Any]) -> str:
+    step = gate.get("step", 0.0)
+    if step <= 0:
+        return _("The network did not help on held-out slices of the prior: zero-filled data.")
+    gain = f"{gate.get('held_out_gain_db', 0.0):+.2f}"
+    return _("On held-out slices of the prior the network gained {gain} dB.").format(gain=gain)
+
+
+def measured(figures: Mapping[str, Any]) -> str:
+    """PSNR and SSIM against the reference, with those of the interpolated input."""
+    text = _("Against the reference: PSNR {psnr} dB, SSIM {ssim}").format(
+        psnr=_number(figures.get("psnr"), 2), ssim=_number(figures.get("ssim"), 3)
+    )
+    before = (figures.get("compare") or {}).get(INPUT)
+    if before:
+        text += _(" (interpolated input: {psnr} dB, {ssim})").format(
+            psnr=_number(before.get("psnr"), 2), ssim=_number(before.get("ssim"), 3)
+        )
+    return text + "."
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a person says them."""
+    if seconds < 90:
+        return _("{seconds} s").format(seconds=f"{seconds:.0f}")
+    if seconds < 5400:
+        return _("{minutes} min").format(minutes=f"{seconds / 60:.1f}")
+    return _("{hours} h").format(hours=f"{seconds / 3600:.1f}")
+
+
+def progress_text(fraction: float, message: str, eta_s: float | None) -> str:
+    """One line for the progress of a run."""
+    text = message or _("working")
+    if eta_s is not None and fraction < 1.0:
+        text = _("{text}, about {time} left").format(text=text, time=duration(eta_s))
+    return text
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"

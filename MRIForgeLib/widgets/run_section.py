@@ -1,0 +1,120 @@
+"""Apply, Cancel, progress, live chart and log of a panel."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import slicer
+from slicer.i18n import tr as _
+
+from mriforge.errors import Cancelled, MRIForgeError
+from MRIForgeLib import dependencies
+from MRIForgeLib.charts import QualityChart, TuningChart
+
+
+class RunSection:
+    """Connects ``applyButton``, ``progressBar``, ``statusLabel``, ``chartWidget`` and the log.
+
+    Args:
+        ui: the panel's widgets by name.
+        locked: widgets that must not be changed while a job runs.
+    """
+
+    def __init__(self, ui: Any, locked: Iterable[Any]) -> None:
+        self.ui, self.locked = ui, tuple(locked)
+        self.chart: TuningChart | None = None
+        self._plots: list[Any] = []
+        ui.copyLogButton.connect("clicked(bool)", self.copy_log)
+        ui.clearLogButton.connect("clicked(bool)", lambda checked: ui.logTextEdit.clear())
+        ui.chartWidget.setVisible(False)
+        self.show_busy(False, False)
+
+    def allow(self, reason: str, ready: str) -> None:
+        """Enables Apply, or says in its tooltip why it is not.
+
+        Args:
+            reason: why not; empty when it can start.
+            ready: what Apply will do.
+        """
+        self.ui.applyButton.toolTip = reason or ready
+        self.ui.applyButton.enabled = not reason
+
+    def show_busy(self, running: bool, cancelling: bool) -> None:
+        """Turns Apply into Cancel and back."""
+        ui = self.ui
+        ui.applyButton.text = _("Cancel") if running else _("Apply")
+        ui.progressBar.setVisible(running)
+        ui.statusLabel.setVisible(running)
+        if running:
+            ui.applyButton.enabled = not cancelling
+            ui.applyButton.toolTip = _("Stop the job; nothing is added to the scene.")
+        if cancelling:
+            ui.statusLabel.text = _("Cancelling...")
+        for widget in self.locked:
+            widget.enabled = not running
+
+    def show_progress(self, fraction: float, text: str) -> None:
+        """``fraction`` 0..1, and what is being done."""
+        self.ui.progressBar.value = int(1000 * fraction)
+        self.ui.statusLabel.text = text
+
+    def add_log(self, text: str) -> None:
+        """One line more."""
+        self.ui.logTextEdit.appendPlainText(text)
+
+    def copy_log(self, checked: bool = False) -> None:
+        """The log, with the versions that are needed to understand it elsewhere."""
+        text = f"{dependencies.versions_text()}\n{self.ui.logTextEdit.plainText}"
+        slicer.app.clipboard().setText(text)
+        slicer.util.showStatusMessage(_("The log was copied."), 3000)
+
+    def show_error(self, error: MRIForgeError) -> None:
+        """Why a job ended early; a dialog unless the user wanted it to end."""
+        self.add_log(error.one_line())
+        if isinstance(error, Cancelled):
+            return
+        self.ui.logSection.collapsed = False
+        slicer.util.errorDisplay(error.message, detailedText=error.hint or "")
+
+    def follow_tuning(self, name: str) -> None:
+        """Shows empty charts of the loss and of the held-out quality; earlier ones go."""
+        self.drop_charts()
+        self.chart = TuningChart(name)
+        loss, quality = self._plot_widgets()
+        self.chart.show_in(loss)
+        self.chart.show_in(quality, quality=True)
+        self.ui.chartWidget.setVisible(True)
+
+    def show_quality(self, chart: QualityChart) -> None:
+        """Shows charts of PSNR and SSIM over a series, instead of those of the tuning."""
+        psnr, ssim = self._plot_widgets()
+        chart.show_in(psnr)
+        chart.show_in(ssim, ssim=True)
+        self.ui.chartWidget.setVisible(True)
+
+    def add_to_chart(self, values: Mapping[str, Any]) -> None:
+        """Live figures of a job."""
+        if self.chart is not None:
+            self.chart.add(dict(values))
+
+    def flush_chart(self) -> None:
+        """Draw what has not been drawn yet."""
+        if self.chart is not None:
+            self.chart.flush()
+
+    def _plot_widgets(self) -> list[Any]:
+        """Two chart widgets, made when they are first needed: each costs a graphics context."""
+        while len(self._plots) < 2:
+            plot = slicer.qMRMLPlotWidget()
+            plot.setMRMLScene(slicer.mrmlScene)
+            self.ui.chartWidget.layout().addWidget(plot)
+            self._plots.append(plot)
+        return self._plots
+
+    def drop_charts(self, scene_closed: bool = False) -> None:
+        """Hide the chart and remove its nodes, which a closed scene has removed itself."""
+        if self.chart is not None and not scene_closed:
+            self.chart.remove()
+        self.chart = None
+        self.ui.chartWidget.setVisible(False)

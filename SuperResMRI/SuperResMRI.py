@@ -1,0 +1,513 @@
+"""SuperResMRI: sharper MR volumes and time series in 3D Slicer.
+
+Wiring only: what the module knows and decides is in the package MRIForgeLib, what it computes is
+in the package mriforge, which runs in a process of its own.
+"""
+
+import os
+import sys
+from typing import Annotated
+
+import slicer
+import vtk
+from slicer import vtkMRMLNode, vtkMRMLScalarVolumeNode
+from slicer.i18n import tr as _
+from slicer.i18n import translate
+from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
+from slicer.ScriptedLoadableModule import *
+from slicer.util import VTKObservationMixin
+
+try:
+    import MRIForgeLib
+except ImportError:
+    # A source checkout: the packages lie beside the module folders, which Slicer does not search.
+    sys.path.append(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    import MRIForgeLib
+
+from mriforge.errors import Cancelled, MRIForgeError
+from mriforge.superres.choices import DEFAULT_MODEL, TASK, choice_named, choices
+from MRIForgeLib import dependencies, sample_data
+from MRIForgeLib.charts import quality_chart
+from MRIForgeLib.comparison import Comparison
+from MRIForgeLib.nodes import sequence_of
+from MRIForgeLib.superres import advice, summary
+from MRIForgeLib.superres.session import Session, View
+from MRIForgeLib.superres.wishes import (
+    EPOCHS_STOP,
+    Device,
+    TargetKind,
+    Wishes,
+    tuning_text,
+    tuning_time,
+)
+from MRIForgeLib.widgets.models_section import ModelsSection
+from MRIForgeLib.widgets.run_section import RunSection
+
+#
+# SuperResMRI
+#
+
+
+class SuperResMRI(ScriptedLoadableModule):
+    """The module as Slicer lists it."""
+
+    def __init__(self, parent):
+        ScriptedLoadableModule.__init__(self, parent)
+        self.parent.title = _("MRI Super-Resolution")
+        self.parent.categories = [translate("qSlicerAbstractCoreModule", "Filtering")]
+        self.parent.dependencies = []
+        self.parent.contributors = ["MRIForge contributors"]
+        self.parent.helpText = _("""
+Makes a low-resolution MR volume or time series sharper with a neural network, which can first be
+adapted to a sharp prior scan of the same subject. What the scanner measured is kept exactly.
+For research use. See the
+<a href="https://github.com/mriforge/SlicerMRIForge#superresmri">documentation</a>.
+""")
+        self.parent.acknowledgementText = _("""
+The main method is that of Sarasaen et al., Artificial Intelligence in Medicine 121:102196 (2021).
+""")
+        slicer.app.connect("startupCompleted()", registerSampleData)
+
+
+#
+# Register sample data sets in Sample Data module
+#
+
+
+def registerSampleData():
+    """Add data sets to Sample Data module."""
+    sample_data.register(os.path.join(os.path.dirname(__file__), "Resources", "Icons"))
+
+
+#
+# SuperResMRIParameterNode
+#
+
+
+@parameterNodeWrapper
+class SuperResMRIParameterNode:
+    """
+    The choices of the panel; see MRIForgeLib.superres.wishes.Wishes for what they mean.
+
+    inputNode - Volume or sequence to sharpen.
+    tuningStop - Position of the time slider: 2, 5, 10, 30 minutes, or epochs.
+    memory - Bound of the working memory in GiB; 0 for what is free.
+    """
+
+    inputNode: vtkMRMLNode
+    allFrames: bool = True
+    priorVolume: vtkMRMLScalarVolumeNode
+    referenceNode: vtkMRMLNode
+    method: str = DEFAULT_MODEL
+    target: TargetKind = TargetKind.AUTOMATIC
+    factorI: Annotated[float, WithinRange(1, 16)] = 2.0
+    factorJ: Annotated[float, WithinRange(1, 16)] = 2.0
+    factorK: Annotated[float, WithinRange(1, 16)] = 1.0
+    spacingI: Annotated[float, WithinRange(0.05, 50)] = 1.0
+    spacingJ: Annotated[float, WithinRange(0.05, 50)] = 1.0
+    spacingK: Annotated[float, WithinRange(0.05, 50)] = 1.0
+    likeVolume: vtkMRMLScalarVolumeNode
+    finetune: bool = False
+    tuningStop: Annotated[int, WithinRange(0, EPOCHS_STOP)] = 1
+    epochs: Annotated[int, WithinRange(1, 100)] = 1
+    register: bool = False
+    keepModelAs: str = ""
+    outputVolume: vtkMRMLScalarVolumeNode
+    device: Device = Device.AUTO
+    memory: Annotated[float, WithinRange(0, 1024)] = 0.0
+    consistency: bool = True
+    gate: bool = True
+
+
+def wishesOf(node: SuperResMRIParameterNode) -> Wishes:
+    """The choices of the panel as plain values."""
+    return Wishes(
+        input_node=node.inputNode,
+        prior_node=node.priorVolume,
+        reference_node=node.referenceNode,
+        like_node=node.likeVolume,
+        output_node=node.outputVolume,
+        method=node.method,
+        target=node.target,
+        factors=(node.factorI, node.factorJ, node.factorK),
+        spacing=(node.spacingI, node.spacingJ, node.spacingK),
+        finetune=node.finetune,
+        **(tuning_time(node.tuningStop, node.epochs) if node.finetune else {}),
+        register=node.register,
+        all_frames=node.allFrames,
+        consistency=node.consistency,
+        gate=node.gate,
+        device=node.device,
+        memory_gib=node.memory,
+        keep_model_as=node.keepModelAs.strip(),
+    )
+
+
+#
+# SuperResMRIWidget
+#
+
+
+class SuperResMRIWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, View):
+    """The panel."""
+
+    def __init__(self, parent=None) -> None:
+        ScriptedLoadableModuleWidget.__init__(self, parent)
+        VTKObservationMixin.__init__(self)
+        self.logic = None
+        self.session = None
+        self.lastSession = None
+        self.comparison = None
+        self.runSection = None
+        self.modelsSection = None
+        self._parameterNode = None
+        self._parameterNodeGuiTag = None
+
+    def setup(self) -> None:
+        ScriptedLoadableModuleWidget.setup(self)
+        uiWidget = slicer.util.loadUI(self.resourcePath("UI/SuperResMRI.ui"))
+        self.layout.addWidget(uiWidget)
+        self.ui = slicer.util.childWidgetVariables(uiWidget)
+        uiWidget.setMRMLScene(slicer.mrmlScene)
+        self.logic = SuperResMRILogic()
+        scene = slicer.mrmlScene
+        self.addObserver(scene, scene.StartCloseEvent, self.onSceneStartClose)
+        self.addObserver(scene, scene.EndCloseEvent, self.onSceneEndClose)
+        ui = self.ui
+        self.runSection = RunSection(
+            ui, (ui.inputsSection, ui.methodSection, ui.tuningSection, ui.advancedSection)
+        )
+        self.modelsSection = ModelsSection(ui, TASK, self.showMethods)
+        self._fillOrientations()
+        self.showMethods()
+        ui.applyButton.connect("clicked(bool)", self.onApplyButton)
+        ui.methodComboBox.connect("currentIndexChanged(int)", self.onMethodChanged)
+        ui.compareButton.connect("toggled(bool)", self.onCompare)
+        ui.orientationComboBox.connect("currentIndexChanged(int)", self.onOrientationChanged)
+        self.initializeParameterNode()
+
+    def _fillOrientations(self) -> None:
+        for text, value in (
+            (_("As acquired"), ""),
+            (_("Axial"), "Axial"),
+            (_("Sagittal"), "Sagittal"),
+            (_("Coronal"), "Coronal"),
+        ):
+            self.ui.orientationComboBox.addItem(text, value)
+
+    def cleanup(self) -> None:
+        """Called when the application closes and the module widget is destroyed."""
+        if self.session is not None:
+            self.session.view = View()
+            self.session.cancel()
+        self.closeComparison()
+        self.setParameterNode(None)
+        self.removeObservers()
+
+    def onReload(self) -> None:
+        """Reload the library with the module: Slicer executes only the module's own file again."""
+        MRIForgeLib.forget_modules()
+        ScriptedLoadableModuleWidget.onReload(self)
+
+    def enter(self) -> None:
+        """Called each time the user opens this module."""
+        self.initializeParameterNode()
+
+    def exit(self) -> None:
+        """Called each time the user opens a different module."""
+        self.setParameterNode(None)
+
+    def onSceneStartClose(self, caller, event) -> None:
+        """Called just before the scene is closed."""
+        self.forgetComparison()
+        self.runSection.drop_charts(scene_closed=True)
+        self.setParameterNode(None)
+
+    def onSceneEndClose(self, caller, event) -> None:
+        """Called just after the scene is closed."""
+        self.ui.compareButton.enabled = False
+        self.ui.summaryLabel.text = _("Nothing has been computed yet.")
+        if self.parent.isEntered:
+            self.initializeParameterNode()
+
+    def initializeParameterNode(self) -> None:
+        """Ensure parameter node exists and observed."""
+        self.setParameterNode(self.logic.getParameterNode())
+        if not self._parameterNode.inputNode:
+            volume = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLScalarVolumeNode")
+            if volume is not None:
+                self._parameterNode.inputNode = volume
+
+    def setParameterNode(self, parameterNode) -> None:
+        """Set and observe the parameter node, or forget it (None)."""
+        if self._parameterNode:
+            self._parameterNode.disconnectGui(self._parameterNodeGuiTag)
+            self.removeObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self.onChanged)
+        self._parameterNode = parameterNode
+        if self._parameterNode:
+            self._parameterNodeGuiTag = self._parameterNode.connectGui(self.ui)
+            self.addObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self.onChanged)
+            self.onChanged()
+
+    #
+    # What the choices mean
+    #
+
+    def onChanged(self, caller=None, event=None) -> None:
+        """A choice has changed: show what belongs to it, and whether the job can start."""
+        node, ui = self._parameterNode, self.ui
+        if not node:
+            return
+        wishes = wishesOf(node)
+        ui.allFramesCheckBox.setVisible(sequence_of(wishes.input_node) is not None)
+        for kind, widgets in (
+            (TargetKind.FACTOR, (ui.factorLabel, ui.factorWidget)),
+            (TargetKind.SPACING, (ui.spacingLabel, ui.spacingWidget)),
+            (TargetKind.LIKE, (ui.likeLabel, ui.likeSelector)),
+        ):
+            for widget in widgets:
+                widget.setVisible(node.target is kind)
+        for widget in (ui.tuningStopSlider, ui.epochsSpinBox, ui.registerCheckBox):
+            widget.enabled = node.finetune
+        ui.keepModelLineEdit.enabled = node.finetune
+        ui.epochsSpinBox.setVisible(node.tuningStop == EPOCHS_STOP)
+        ui.tuningLengthLabel.text = tuning_text(node.tuningStop)
+        ui.methodComboBox.setCurrentIndex(ui.methodComboBox.findData(node.method))
+        ui.methodDescriptionLabel.text = advice.describe(choice_named(node.method))
+        ui.previewLabel.text = advice.preview(wishes)
+        self._showDoubts(advice.doubts(wishes))
+        if self.session is None:
+            self.runSection.allow(
+                advice.why_not(wishes), _("Sharpen the image. The input is not changed.")
+            )
+
+    def _showDoubts(self, doubts) -> None:
+        self.ui.warningLabel.text = "\n".join(_("Note: {text}").format(text=t) for t in doubts)
+        self.ui.warningLabel.setVisible(bool(doubts))
+
+    def showMethods(self) -> None:
+        """Fill the list of methods and the table of models anew, keeping the choice."""
+        combo = self.ui.methodComboBox
+        blocked = combo.blockSignals(True)
+        combo.clear()
+        for choice in choices():
+            title = (
+                choice.title
+                if choice.ready
+                else _("{title} (not trained)").format(title=choice.title)
+            )
+            combo.addItem(title, choice.name)
+        if self._parameterNode:
+            combo.setCurrentIndex(combo.findData(self._parameterNode.method))
+        combo.blockSignals(blocked)
+        self.modelsSection.refresh()
+        if self._parameterNode:
+            self.onChanged()
+
+    def onMethodChanged(self, index) -> None:
+        """The user chose a method."""
+        name = self.ui.methodComboBox.itemData(index)
+        if self._parameterNode and name:
+            self._parameterNode.method = name
+
+    #
+    # A run
+    #
+
+    def onApplyButton(self, checked=False) -> None:
+        """Start, or cancel what runs."""
+        if self.session is not None:
+            self.session.cancel()
+            return
+        wishes = wishesOf(self._parameterNode)
+        with slicer.util.tryWithErrorDisplay(_("The job could not be started.")):
+            try:
+                dependencies.ensure("SuperResMRI", interactive=True)
+            except Cancelled:
+                return
+            self.runSection.drop_charts()
+            if wishes.finetune:
+                self.runSection.follow_tuning(wishes.input_node.GetName())
+            self.session = Session(wishes, self)
+            try:
+                self.session.start()
+            except MRIForgeError:
+                self.session = None
+                raise
+
+    def busy(self, running, cancelling) -> None:
+        self.runSection.show_busy(running, cancelling)
+
+    def progress(self, fraction, text) -> None:
+        self.runSection.show_progress(fraction, text)
+
+    def metric(self, values) -> None:
+        self.runSection.add_to_chart(values)
+
+    def log(self, text) -> None:
+        self.runSection.add_log(text)
+
+    def result(self, nodes, figures) -> None:
+        self.forgetComparison()
+        self.ui.summaryLabel.text = "\n".join(summary.sentences(figures))
+        self.ui.compareButton.enabled = slicer.app.layoutManager() is not None
+        slicer.util.setSliceViewerLayers(background=nodes["result"])
+        self.showMethods()
+
+    def measured(self, nodes, figures) -> None:
+        self.ui.summaryLabel.text += "\n" + summary.measured(figures)
+        source = sequence_of(nodes["result"])
+        if source is not None:
+            sequence = source.sequence
+            index = sequence.GetIndexName(), sequence.GetIndexUnit()
+            chart = quality_chart(figures["frames"], *index, name=nodes["result"].GetName())
+            self.runSection.show_quality(chart)
+
+    def ended(self, error) -> None:
+        self.lastSession, self.session = self.session, None
+        self.runSection.flush_chart()
+        if self._parameterNode:
+            self.onChanged()
+        if error is not None:
+            self.ui.summaryLabel.text = error.one_line()
+            self.runSection.show_error(error)
+
+    #
+    # Comparison
+    #
+
+    def onCompare(self, checked) -> None:
+        """Show the images side by side, or go back to the layout before."""
+        if not checked:
+            self.closeComparison()
+            return
+        figures = self.lastSession.figures.get("measured")
+        if self.comparison is None:
+            self.comparison = Comparison(self.logic.comparedNodes(self.lastSession))
+        shown = self.comparison.show(self.ui.orientationComboBox.currentData or None)
+        if shown and figures:
+            self.comparison.metrics_table(figures)
+
+    def onOrientationChanged(self, index) -> None:
+        if self.ui.compareButton.checked:
+            self.onCompare(True)
+
+    def closeComparison(self) -> None:
+        """Restore the layout and the displays of the compared volumes."""
+        if self.comparison is not None:
+            self.comparison.close()
+
+    def forgetComparison(self) -> None:
+        """Close the comparison of an earlier result."""
+        self.closeComparison()
+        self.comparison = None
+        self.ui.compareButton.checked = False
+
+
+#
+# SuperResMRILogic
+#
+
+
+class SuperResMRILogic(ScriptedLoadableModuleLogic):
+    """Super-resolution from Python; needs no widget and no main window, and opens no dialog."""
+
+    def getParameterNode(self):
+        return SuperResMRIParameterNode(super().getParameterNode())
+
+    def process(self, inputNode, priorVolume=None, *, view=None, waitForCompletion=True, **wishes):
+        """
+        Sharpen a volume or a time series. The input is not changed.
+
+        :param inputNode: scalar volume, sequence, or the proxy volume of a sequence.
+        :param priorVolume: sharp scan of the same subject, on any grid.
+        :param view: told of progress, see MRIForgeLib.superres.session.View.
+        :param waitForCompletion: return when the result is in the scene; otherwise at once.
+        :param wishes: fields of MRIForgeLib.superres.wishes.Wishes: method, finetune, minutes,
+            factors, spacing, like_node, reference_node, device, ...
+        :return: dictionary of nodes ("result", of a series "sequence", with a reference "ssim" and
+            "difference"); without waiting the running Session, whose cancel() stops it.
+        :raises mriforge.errors.MRIForgeError: with a message that says what to do.
+        """
+        wanted = Wishes(input_node=inputNode, prior_node=priorVolume, **wishes)
+        reason = advice.why_not(wanted)
+        if reason:
+            raise ValueError(reason)
+        dependencies.ensure("SuperResMRI", interactive=False)
+        session = Session(wanted, view)
+        if waitForCompletion:
+            return session.execute()
+        session.start()
+        return session
+
+    def compare(self, nodes, orientation=None):
+        """
+        Show volumes side by side in linked views.
+
+        :param nodes: dictionary of volumes by role: "low", "result", "reference", "ssim",
+            "difference"; all but "result" may be missing.
+        :param orientation: "Axial", "Sagittal", "Coronal", or None: as the first was acquired.
+        :return: MRIForgeLib.comparison.Comparison, whose close() restores the layout, or None
+            without a main window.
+        """
+        comparison = Comparison(nodes)
+        return comparison if comparison.show(orientation) else None
+
+    def comparedNodes(self, session):
+        """
+        The volumes of a finished session by role, without those that were deleted since.
+
+        :param session: MRIForgeLib.superres.session.Session.
+        """
+        nodes = {
+            "low": session.wishes.input_node,
+            "reference": session.wishes.reference_node,
+            **{role: session.nodes.get(role) for role in ("result", "ssim", "difference")},
+        }
+        return {role: node for role, node in nodes.items() if node and node.GetScene()}
+
+
+#
+# SuperResMRITest
+#
+
+
+class SuperResMRITest(ScriptedLoadableModuleTest):
+    """Short tests inside Slicer; the long ones are in the folder Testing of the repository."""
+
+    def setUp(self):
+        slicer.mrmlScene.Clear()
+
+    def runTest(self):
+        self.setUp()
+        self.test_targetOfAVolume()
+        self.setUp()
+        self.test_sharpenAVolume()
+
+    def _volume(self):
+        import numpy as np
+
+        z, y, x = np.mgrid[0:4, 0:48, 0:48].astype(float)
+        array = 100 + 50 * np.sin(x / 4) * np.cos(y / 5) + z
+        volume = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "Waves")
+        slicer.util.updateVolumeFromArray(volume, array.astype("float32"))
+        volume.SetSpacing(2, 2, 5)
+        return volume
+
+    def test_targetOfAVolume(self):
+        """What will come out is known before anything runs; senseless wishes are refused."""
+        volume = self._volume()
+        self.assertIn("96 x 96 x 4", advice.preview(Wishes(volume)))
+        self.assertTrue(advice.why_not(Wishes(volume, finetune=True)))
+        self.assertTrue(advice.why_not(Wishes(None)))
+
+    def test_sharpenAVolume(self):
+        """The whole way through the worker, where its packages are installed."""
+        missing = dependencies.missing()
+        if missing:
+            self.delayDisplay("Skipped: not installed: " + ", ".join(missing))
+            return
+        volume = self._volume()
+        nodes = SuperResMRILogic().process(volume, device=Device.CPU)
+        self.assertEqual(nodes["result"].GetImageData().GetDimensions(), (96, 96, 4))
+        self.delayDisplay("Test passed")

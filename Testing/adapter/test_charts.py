@@ -1,0 +1,242 @@
+"""Charts of a training and of a series: what is in the nodes, and that adding is cheap."""
+
+from __future__ import annotations
+
+import math
+import time
+
+import numpy as np
+import pytest
+import slicer
+from vtk.util.numpy_support import vtk_to_numpy
+
+
+@pytest.fixture
+def charts(app, scene):
+    from MRIForgeLib import charts
+
+    return charts
+
+
+def column(table, number) -> np.ndarray:
+    return np.array(vtk_to_numpy(table.GetTable().GetColumn(number)))
+
+
+def training(step: int, loss: float = 0.1) -> dict:
+    """As the training loop reports every half second."""
+    return {"step": step, "loss": loss, "lr": 1e-4}
+
+
+def validation(step: int, gain: float, **more) -> dict:
+    return {"step": step, "seconds": 0.5 * step, "gain_db": gain, **more}
+
+
+def series_of(chart):
+    return chart.GetNthPlotSeriesNode(0)
+
+
+def test_loss_and_quality_are_drawn_from_the_metrics(charts):
+    chart = charts.TuningChart("Adapting to T1")
+    chart.add(validation(0, 0.0))
+    chart.add(training(10, 0.5))
+    chart.add(validation(25, 1.2, loss=0.3))
+    chart.flush()
+    loss, quality = (series_of(n).GetTableNode() for n in (chart.node, chart.quality_node))
+    assert column(loss, 0).tolist() == [10, 25]
+    assert column(loss, 1).tolist() == [0.5, 0.3]
+    assert column(quality, 0).tolist() == [0, 25]
+    assert column(quality, 1).tolist() == [0, 1.2]
+
+
+def test_the_charts_are_labelled_and_the_loss_is_logarithmic(charts):
+    chart = charts.TuningChart("Adapting to T1")
+    assert chart.node.GetTitle() == "Adapting to T1"
+    assert chart.node.GetXAxisTitle() == "Step"
+    assert chart.node.GetYAxisTitle() == "Training loss"
+    assert chart.node.GetYAxisLogScale()
+    assert not chart.quality_node.GetYAxisLogScale()
+    assert "dB" in chart.quality_node.GetYAxisTitle()
+    for node in (chart.node, chart.quality_node):
+        series = series_of(node)
+        table = series.GetTableNode()
+        names = [table.GetColumnName(number) for number in range(table.GetNumberOfColumns())]
+        assert [series.GetXColumnName(), series.GetYColumnName()] == names
+
+
+def test_a_loss_below_zero_ends_the_logarithmic_scale(charts):
+    chart = charts.TuningChart("T")
+    chart.add(training(1, 0.2))
+    chart.add(training(2, -0.1))
+    chart.flush()
+    assert not chart.node.GetYAxisLogScale()
+
+
+def test_the_first_quality_figure_that_comes_is_drawn(charts):
+    chart = charts.TuningChart("T")
+    chart.add({"step": 5, "dice": 0.8, "accuracy": 0.9})
+    chart.add({"step": 6, "dice": 0.85, "accuracy": 0.95})
+    chart.flush()
+    series = series_of(chart.quality_node)
+    assert column(series.GetTableNode(), 1).tolist() == [0.8, 0.85]
+    assert "Dice" in chart.quality_node.GetYAxisTitle()
+    assert series.GetYColumnName() == series.GetTableNode().GetColumnName(1)
+    assert series.GetYColumnName() == chart.quality_node.GetYAxisTitle()
+
+
+@pytest.mark.parametrize(
+    "metric",
+    [{}, {"loss": 1.0}, {"step": None, "loss": 1.0}, {"step": 3, "loss": math.nan},
+     {"step": 3, "loss": math.inf}, {"step": 3, "loss": "high"}, {"step": 3, "loss": None}],
+)  # fmt: skip
+def test_metrics_that_cannot_be_drawn_are_left_out(charts, metric):
+    chart = charts.TuningChart("T")
+    chart.add(training(1))
+    chart.add(metric)
+    chart.flush()
+    assert column(series_of(chart.node).GetTableNode(), 0).tolist() == [1]
+
+
+def test_many_points_are_thinned_out_by_averaging(charts):
+    chart = charts.TuningChart("T")
+    count = 50_000
+    for step in range(count):
+        chart.add(training(step, 1.0 + step % 2))
+    chart.flush()
+    table = series_of(chart.node).GetTableNode()
+    steps, losses = column(table, 0), column(table, 1)
+    assert 900 <= len(steps) <= 2000
+    assert np.all(np.diff(steps) > 0)
+    assert steps[-1] > 0.99 * count
+    np.testing.assert_allclose(losses[:-1], 1.5)
+
+
+def test_the_last_point_is_there_before_its_neighbors_come(charts):
+    chart = charts.TuningChart("T")
+    for step in range(2001):
+        chart.add(training(step))
+    chart.flush()
+    assert column(series_of(chart.node).GetTableNode(), 0)[-1] == 2000
+
+
+def test_adding_is_cheap_and_changes_the_nodes_rarely(charts):
+    chart = charts.TuningChart("T")
+    table = series_of(chart.node).GetTableNode()
+    changes = []
+    table.AddObserver("ModifiedEvent", lambda *_: changes.append(1))
+    started = time.monotonic()
+    durations = []
+    for step in range(3000):
+        before = time.perf_counter()
+        chart.add(training(step))
+        durations.append(time.perf_counter() - before)
+    elapsed = time.monotonic() - started
+    # 5 ms is what a point may cost; the slowest one redraws. Half of it leaves no room for
+    # rewriting the table each time, the median shows that.
+    assert np.median(durations) < 0.0005
+    assert np.percentile(durations, 99) < 0.005
+    updates = elapsed / 0.2 + 1
+    assert 1 <= len(changes) <= 3 * updates
+
+
+def test_the_plot_hears_of_new_points(charts):
+    chart = charts.TuningChart("T")
+    chart.flush()
+    heard = []
+    chart.node.AddObserver(
+        slicer.vtkMRMLPlotChartNode.PlotModifiedEvent, lambda *_: heard.append(1)
+    )
+    chart.add(training(1))
+    chart.flush()
+    assert heard
+
+
+def test_nodes_lie_in_one_folder_that_goes_with_them(charts, scene):
+    tree = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
+    first, second = charts.TuningChart("A"), charts.TuningChart("B")
+    folder = tree.GetItemChildWithName(tree.GetSceneItemID(), "MRIForge charts")
+    assert folder
+    for node in first.nodes + second.nodes:
+        assert tree.GetItemParent(tree.GetItemByDataNode(node)) == folder
+        assert not node.GetHideFromEditors()
+    first.remove()
+    assert first.nodes == []
+    assert tree.GetItemChildWithName(tree.GetSceneItemID(), "MRIForge charts") == folder
+    second.remove()
+    assert not tree.GetItemChildWithName(tree.GetSceneItemID(), "MRIForge charts")
+    for kind in ("Table", "PlotSeries", "PlotChart"):
+        assert scene.GetNumberOfNodesByClass(f"vtkMRML{kind}Node") == 0
+
+
+def test_nodes_deleted_meanwhile_do_no_harm(charts, scene):
+    chart = charts.TuningChart("T")
+    chart.add(training(1))
+    for node in chart.nodes:
+        scene.RemoveNode(node)
+        chart.add(training(2))
+        chart.add(validation(2, 0.1))
+        chart.add({"step": 3, "dice": 0.5})
+        chart.flush()
+    assert chart.nodes == []
+    chart.remove()
+
+
+def test_a_closed_scene_does_no_harm(charts, scene):
+    chart = charts.TuningChart("T")
+    scene.Clear(False)
+    chart.add(training(2))
+    chart.add(validation(3, 0.2))
+    chart.flush()
+    chart.remove()
+    assert chart.nodes == []
+
+
+def test_a_plot_widget_shows_the_chart(charts, app):
+    chart = charts.TuningChart("T")
+    widget = slicer.qMRMLPlotWidget()
+    chart.show_in(widget)
+    assert widget.mrmlPlotViewNode().GetPlotChartNodeID() == chart.node.GetID()
+    chart.show_in(widget, quality=True)
+    assert widget.mrmlPlotViewNode().GetPlotChartNodeID() == chart.quality_node.GetID()
+    view = widget.mrmlPlotViewNode()
+    chart.remove()
+    chart.show_in(widget)
+    assert widget.mrmlPlotViewNode() is view
+    assert view.GetPlotChartNode() is None
+
+
+FRAMES = [
+    {"index": 0, "time": 10.0, "psnr": 30.0, "ssim": 0.9},
+    {"index": 1, "time": 35.5, "psnr": None, "ssim": 1.0},
+    {"index": 2, "time": 61.0, "psnr": 28.5, "ssim": 0.85},
+]
+
+
+def test_quality_of_a_series_over_its_index_values(charts):
+    chart = charts.quality_chart(FRAMES, "trigger time", "ms", "scan sharpened")
+    assert column(chart.table, 0).tolist() == [10.0, 35.5, 61.0]
+    for node, values in ((chart.psnr_node, [30.0, math.nan, 28.5]),
+                         (chart.ssim_node, [0.9, 1.0, 0.85])):  # fmt: skip
+        assert node.GetXAxisTitle() == "trigger time (ms)"
+        assert node.GetTitle().startswith("scan sharpened")
+        series = series_of(node)
+        number = chart.table.GetColumnIndex(series.GetYColumnName())
+        np.testing.assert_array_equal(column(chart.table, number), values)
+    assert chart.psnr_node.GetYAxisTitle() == "PSNR (dB)"
+    assert chart.ssim_node.GetYAxisTitle() == "SSIM"
+    chart.remove()
+    assert chart.nodes == []
+
+
+def test_quality_without_an_index_is_over_frames(charts):
+    assert charts.quality_chart(FRAMES).psnr_node.GetXAxisTitle() == "Frame"
+
+
+def test_charts_work_without_a_main_window(charts):
+    import host
+
+    with host.without_main_window():
+        chart = charts.TuningChart("T")
+        chart.add(training(1))
+        chart.flush()
+        assert len(chart.nodes) == 6
+        chart.remove()

@@ -1,0 +1,15 @@
+# Slicer writes the description of the extension here, and prepares the package.
+foreach(file IN ITEMS LICENSE README)
+  if(NOT EXISTS "${EXTENSION_${file}_FILE}")
+    message(FATAL_ERROR "EXTENSION_${file}_FILE names no file: '${EXTENSION_${file}_FILE}'")
+  endif()
+endforeach()
+
+set(_description)
+foreach(name IN ITEMS HOMEPAGE CONTRIBUTORS DESCRIPTION ICONURL SCREENSHOTURLS DEPENDS KEYWORDS LICENSE_FILE)
+  if(NOT EXTENSION_${name})
+    message(FATAL_ERROR "EXTENSION_${name} is not set.")
+  endif()
+  string(APPEND _description "${name} ${EXTENSION_${name}}\n")
+endforeach()
+file(WRITE "${CMAKE_BINARY_DIR}/${EXTENSION_NAME}.description" "${_description}")

@@ -1,0 +1,36 @@
+"""A stand-in for the 3D Slicer application, for tests only.
+
+The MRML scene, its nodes, logics and displayable managers are Slicer's own (the packages
+slicer-core and trame-slicer). Qt is PySide6, made to behave as PythonQt does. What Slicer
+implements in C++ on top of both, the application object, the layout manager, the view and node
+selector widgets, is implemented here with the names that Slicer gives them, and no others.
+
+Call `start` once, before anything imports `slicer.app` or a module under test.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+#: Where each public name lives. They are looked up when first used: most of them can only be
+#: imported once the application runs, because they derive from the adapted Qt classes.
+_HOMES = {
+    "start": "host.application",
+    "process_events": "host.application",
+    "wait_until": "host.application",
+    "close_scene": "host.application",
+    "without_main_window": "host.application",
+    "grab": "host.window",
+    "load_module": "host.scripted_module",
+    "open_module": "host.scripted_module",
+    "close_module": "host.scripted_module",
+}
+
+__all__ = sorted(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'host' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)

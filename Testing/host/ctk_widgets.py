@@ -1,0 +1,411 @@
+"""The buttons, boxes and text widgets of ctk that panels use."""
+
+from __future__ import annotations
+
+import enum
+from pathlib import Path
+
+from PySide6 import QtCore, QtGui, QtWidgets
+
+from .ctk_properties import forwarded, row, stored
+
+_ELIDE_NONE = 3  # Qt::ElideNone
+_FILES, _DIRECTORIES = 0x002, 0x001  # of QDir::Filter
+
+
+class ctkComboBox(QtWidgets.QComboBox):  # noqa: N801
+    """A combo box with a text for when nothing is chosen."""
+
+    class ScrollEffect(enum.IntEnum):
+        NeverScroll = 0
+        AlwaysScroll = 1
+        ScrollWithFocus = 2
+        ScrollWithNoFocus = 3
+
+    NeverScroll = ScrollEffect.NeverScroll
+    AlwaysScroll = ScrollEffect.AlwaysScroll
+    ScrollWithFocus = ScrollEffect.ScrollWithFocus
+    ScrollWithNoFocus = ScrollEffect.ScrollWithNoFocus
+
+    returnRelease = QtCore.Signal()
+
+    defaultText = stored(str, "defaultText", "", "_show_default")
+    forceDefault = stored(bool, "forceDefault", False, "_show_default")
+    elideMode = stored(int, "elideMode", _ELIDE_NONE, "update")
+    scrollWheelEffect = stored(int, "scrollWheelEffect", 1)
+
+    def _show_default(self) -> None:
+        self.placeholderText = self.defaultText
+        self.update()
+
+    @QtCore.Slot(str)
+    def setCurrentUserDataAsString(self, userData: str) -> None:  # noqa: N803
+        for index in range(self.count):
+            if str(self.itemData(index)) == userData:
+                self.currentIndex = index
+                return
+
+    currentUserDataAsString = QtCore.Property(
+        str,
+        lambda self: "" if self.currentIndex < 0 else str(self.itemData(self.currentIndex) or ""),
+        lambda self, text: self.setCurrentUserDataAsString(text),
+    )
+
+    def wheelEvent(self, event) -> None:
+        wanted = self.scrollWheelEffect
+        focus = self.hasFocus()
+        if (
+            wanted == self.AlwaysScroll
+            or (wanted == self.ScrollWithFocus and focus)
+            or (wanted == self.ScrollWithNoFocus and not focus)
+        ):
+            super().wheelEvent(event)
+        else:
+            event.ignore()
+
+    def keyReleaseEvent(self, event) -> None:
+        super().keyReleaseEvent(event)
+        if event.key() in (QtCore.Qt.Key.Key_Return, QtCore.Qt.Key.Key_Enter):
+            self.returnRelease.emit()
+
+
+class ctkCheckBox(QtWidgets.QCheckBox):  # noqa: N801
+    """A check box that can show an icon."""
+
+    indicatorIcon = stored(QtGui.QIcon, "indicatorIcon", QtGui.QIcon(), "_show_icon")
+    indicatorIconSize = stored(QtCore.QSize, "indicatorIconSize", QtCore.QSize(), "_show_icon")
+
+    def _show_icon(self) -> None:
+        self.icon = self.indicatorIcon
+        if self.indicatorIconSize.isValid():
+            self.iconSize = self.indicatorIconSize
+
+
+class ctkPushButton(QtWidgets.QPushButton):  # noqa: N801
+    """A push button."""
+
+    buttonTextAlignment = stored(int, "buttonTextAlignment", 0x84, "update")
+    iconAlignment = stored(int, "iconAlignment", 0x81, "update")
+    elideMode = stored(int, "elideMode", _ELIDE_NONE, "update")
+
+
+class ctkMenuButton(QtWidgets.QPushButton):  # noqa: N801
+    """A push button with a menu behind an arrow."""
+
+
+class ctkExpandButton(QtWidgets.QToolButton):  # noqa: N801
+    """A small arrow that turns round when it is checked."""
+
+    def __init__(self, parent=None) -> None:
+        super().__init__(parent)
+        self.checkable = True
+        self.maximumSize = QtCore.QSize(15, 15)
+        self.toggled.connect(self._turn)
+        self._turn()
+
+    mirrorOnExpand = stored(bool, "mirrorOnExpand", False, "_turn")
+    orientation = stored(int, "orientation", 1, "_turn")
+
+    def _turn(self) -> None:
+        arrow = QtCore.Qt.ArrowType
+        ways = (
+            (arrow.RightArrow, arrow.LeftArrow)
+            if self.orientation == QtCore.Qt.Orientation.Horizontal
+            else (arrow.DownArrow, arrow.UpArrow)
+        )
+        self.arrowType = ways[int(self.checked and self.mirrorOnExpand)]
+
+
+class ctkPathLineEdit(QtWidgets.QWidget):  # noqa: N801
+    """A line for the path of a file or folder, with a history and a browse button."""
+
+    class Filter(enum.IntFlag):
+        Dirs = 0x001
+        Files = 0x002
+        Drives = 0x004
+        NoSymLinks = 0x008
+        AllEntries = 0x007
+        Readable = 0x010
+        Writable = 0x020
+        Executable = 0x040
+        Hidden = 0x100
+        System = 0x200
+        NoDot = 0x2000
+        NoDotDot = 0x4000
+        NoDotAndDotDot = 0x6000
+
+    class Option(enum.IntFlag):
+        ShowDirsOnly = 0x01
+        DontResolveSymlinks = 0x02
+        DontConfirmOverwrite = 0x04
+        DontUseNativeDialog = 0x10
+        ReadOnly = 0x20
+        HideNameFilterDetails = 0x40
+
+    Dirs, Files, Drives = Filter.Dirs, Filter.Files, Filter.Drives
+    NoSymLinks, AllEntries = Filter.NoSymLinks, Filter.AllEntries
+    Readable, Writable, Executable = Filter.Readable, Filter.Writable, Filter.Executable
+    Hidden, System = Filter.Hidden, Filter.System
+    NoDot, NoDotDot, NoDotAndDotDot = Filter.NoDot, Filter.NoDotDot, Filter.NoDotAndDotDot
+    ShowDirsOnly, DontUseNativeDialog = Option.ShowDirsOnly, Option.DontUseNativeDialog
+
+    currentPathChanged = QtCore.Signal(str)
+    validInputChanged = QtCore.Signal(bool)
+
+    def __init__(self, parent=None) -> None:
+        super().__init__(parent)
+        self._valid = False
+        self._combo = QtWidgets.QComboBox(self)
+        self._combo.editable = True
+        self._combo.insertPolicy = QtWidgets.QComboBox.InsertPolicy.NoInsert
+        policy = QtWidgets.QSizePolicy.Policy
+        self._combo.setSizePolicy(policy.Expanding, policy.Fixed)
+        self._button = QtWidgets.QToolButton(self)
+        self._button.text = "..."
+        row(self, self._combo, self._button)
+        self.setFocusProxy(self._combo)
+        self._combo.currentTextChanged.connect(self._on_text)
+        self._button.clicked.connect(self.browse)
+
+    filters = stored(int, "filters", 0x6017)
+    options = stored(int, "options", 0)
+    label = stored(str, "label", "")
+    nameFilters = stored("QStringList", "nameFilters", [])
+    settingKey = stored(str, "settingKey", "", "retrieveHistory")
+    minimumContentsLength = forwarded(int, "_combo", "minimumContentsLength")
+    sizeAdjustPolicy = forwarded(int, "_combo", "sizeAdjustPolicy")
+
+    @QtCore.Slot(str)
+    def setCurrentPath(self, path: str) -> None:
+        self._combo.setEditText(path)
+
+    currentPath = QtCore.Property(
+        str, lambda self: self._combo.currentText, lambda self, path: self.setCurrentPath(path)
+    )
+    showBrowseButton = QtCore.Property(
+        bool,
+        lambda self: not self._button.isHidden(),
+        lambda self, on: self._button.setVisible(on),
+    )
+    showHistoryButton = stored(bool, "showHistoryButton", True)
+
+    def comboBox(self) -> QtWidgets.QComboBox:
+        return self._combo
+
+    def _on_text(self, text: str) -> None:
+        path = Path(text)
+        kinds = int(self.filters)
+        valid = bool(text) and (
+            bool(kinds & _FILES and (path.is_file() or kinds & self.Writable))
+            or bool(kinds & _DIRECTORIES and path.is_dir())
+        )
+        if valid != self._valid:
+            self._valid = valid
+            self.validInputChanged.emit(valid)
+        self.currentPathChanged.emit(text)
+
+    @QtCore.Slot()
+    def browse(self) -> None:
+        title = self.label or "Select a path"
+        kinds = int(self.filters)
+        patterns = ";;".join(self.nameFilters)
+        here = self.currentPath
+        if not kinds & _FILES:
+            path = QtWidgets.QFileDialog.getExistingDirectory(self, title, here)
+        elif kinds & self.Writable:
+            path = QtWidgets.QFileDialog.getSaveFileName(self, title, here, patterns)
+        else:
+            path = QtWidgets.QFileDialog.getOpenFileName(self, title, here, patterns)
+        if path:
+            self.setCurrentPath(path)
+
+    @QtCore.Slot()
+    def addCurrentPathToHistory(self) -> None:
+        path = self.currentPath
+        if path and self.settingKey:
+            entries = [path, *(entry for entry in self._history() if entry != path)]
+            QtCore.QSettings().setValue(self.settingKey, entries[:10])
+            self.retrieveHistory()
+
+    @QtCore.Slot()
+    def retrieveHistory(self) -> None:
+        path = self.currentPath
+        self._combo.blockSignals(True)
+        self._combo.clear()
+        self._combo.addItems(self._history())
+        self._combo.setEditText(path)
+        self._combo.blockSignals(False)
+
+    def _history(self) -> list[str]:
+        kept = QtCore.QSettings().value(self.settingKey) if self.settingKey else None
+        return [kept] if isinstance(kept, str) else list(kept or [])
+
+
+class ctkDirectoryButton(QtWidgets.QWidget):  # noqa: N801
+    """A button that shows a folder and lets the user choose another."""
+
+    directoryChanged = QtCore.Signal(str)
+    directorySelected = QtCore.Signal(str)
+
+    def __init__(self, parent=None) -> None:
+        super().__init__(parent)
+        self._folder = str(Path.cwd())
+        self._button = QtWidgets.QPushButton(self)
+        row(self, self._button)
+        standard = QtWidgets.QStyle.StandardPixmap.SP_DirIcon
+        self._button.icon = self.style().standardIcon(standard)
+        self._button.clicked.connect(self.browse)
+        self._show()
+
+    caption = stored(str, "caption", "")
+    text = stored(str, "text", "", "_show")
+    acceptMode = stored(int, "acceptMode", 0)
+    options = stored(int, "options", 1)
+    elideMode = stored(int, "elideMode", _ELIDE_NONE)
+    icon = forwarded(QtGui.QIcon, "_button", "icon")
+
+    def _show(self) -> None:
+        self._button.text = self.text or self._folder
+
+    def _set_directory(self, folder: str) -> None:
+        folder = str(Path(folder).absolute())
+        if folder != self._folder:
+            self._folder = folder
+            self._show()
+            self.directoryChanged.emit(folder)
+
+    directory = QtCore.Property(str, lambda self: self._folder, _set_directory)
+
+    @QtCore.Slot()
+    def browse(self) -> None:
+        title = self.caption or "Select a folder"
+        folder = QtWidgets.QFileDialog.getExistingDirectory(self, title, self._folder)
+        if folder:
+            self._set_directory(folder)
+            self.directorySelected.emit(self._folder)
+
+
+class ctkMessageBox(QtWidgets.QMessageBox):  # noqa: N801
+    """A message box that need not be shown again."""
+
+    def __init__(self, parent=None) -> None:
+        super().__init__(parent)
+        self._box = QtWidgets.QCheckBox("Don't show this message again")
+        self._box.setVisible(False)
+        self._roles = [self.AcceptRole, self.YesRole]
+        self.finished.connect(self.onFinished)
+
+    dontShowAgainSettingsKey = stored(str, "key", "", "_read")
+
+    def _read(self) -> None:
+        chosen = QtCore.QSettings().value(self.dontShowAgainSettingsKey)
+        self._box.checked = chosen not in (None, "", "false", 0, "0", False)
+
+    def _set_offered(self, offered: bool) -> None:
+        self.setCheckBox(self._box if offered else None)
+
+    @QtCore.Slot(bool)
+    def setDontShowAgain(self, dontShow: bool) -> None:  # noqa: N803
+        self._box.checked = bool(dontShow)
+
+    dontShowAgain = QtCore.Property(
+        bool, lambda self: self._box.checked, lambda self, on: self.setDontShowAgain(on)
+    )
+    dontShowAgainVisible = QtCore.Property(
+        bool, lambda self: self.checkBox() is not None, _set_offered
+    )
+
+    def addDontShowAgainButtonRole(self, role) -> None:
+        self._roles.append(role)
+
+    @QtCore.Slot(int)
+    def onFinished(self, resultCode: int) -> None:  # noqa: N803
+        button = self.clickedButton()
+        if (
+            self.dontShowAgainSettingsKey
+            and button is not None
+            and self.buttonRole(button) in self._roles
+        ):
+            QtCore.QSettings().setValue(self.dontShowAgainSettingsKey, self._box.checked)
+
+    def setVisible(self, visible: bool) -> None:
+        if visible and self.dontShowAgain and self.dontShowAgainSettingsKey:
+            self.done(self.Ok)
+        else:
+            super().setVisible(visible)
+
+
+class ctkFittedTextBrowser(QtWidgets.QTextBrowser):  # noqa: N801
+    """A text that takes the height it needs; its details can be folded away."""
+
+    def __init__(self, parent=None) -> None:
+        super().__init__(parent)
+        self._pair: tuple[str, str] | None = None
+        self._folded = True
+        bars = QtCore.Qt.ScrollBarPolicy.ScrollBarAlwaysOff
+        self.verticalScrollBarPolicy = bars
+        policy = QtWidgets.QSizePolicy.Policy
+        self.setSizePolicy(policy.Expanding, policy.Fixed)
+        self.setOpenLinks(False)
+        self.anchorClicked.connect(self._on_link)
+        self.textChanged.connect(self._fit)
+
+    showDetailsText = stored(str, "showDetailsText", "Show details...", "_show")
+    hideDetailsText = stored(str, "hideDetailsText", "Hide details.", "_show")
+    disableMouseScroll = stored(bool, "disableMouseScroll", False)
+
+    @QtCore.Slot(str)
+    def setCollapsibleText(self, text: str) -> None:
+        """The first line is shown at all times, the rest when it is not collapsed."""
+        summary, _, details = text.partition("\n")
+        self._pair = (summary, details.replace("\n", "<br>"))
+        self._show()
+
+    @QtCore.Slot(str)
+    def setCollapsibleHtml(self, text: str) -> None:
+        summary, _, details = text.partition("<br>")
+        self._pair = (summary, details)
+        self._show()
+
+    @QtCore.Slot(str)
+    def setCollapsiblePlainText(self, text: str) -> None:
+        self.setCollapsibleText(text.replace("&", "&amp;").replace("<", "&lt;"))
+
+    def collapsibleText(self) -> str:
+        return "\n".join(self._pair) if self._pair else ""
+
+    def _set_collapsed(self, collapsed: bool) -> None:
+        self._folded = bool(collapsed)
+        self._show()
+
+    collapsed = QtCore.Property(bool, lambda self: self._folded, _set_collapsed)
+
+    def _show(self) -> None:
+        if self._pair is None:
+            return
+        summary, details = self._pair
+        if not details:
+            self.setHtml(summary)
+        elif self._folded:
+            self.setHtml(f'{summary} <a href="#">{self.showDetailsText}</a>')
+        else:
+            self.setHtml(f'{summary}<br>{details} <a href="#">{self.hideDetailsText}</a>')
+
+    def _on_link(self, url) -> None:
+        if self._pair is not None and url.toString() == "#":
+            self._set_collapsed(not self._folded)
+
+    def _fit(self) -> None:
+        document = self.document()
+        document.setTextWidth(self.viewport().width)
+        self.setFixedHeight(round(document.size.height()) + 2 * self.frameWidth)
+
+    def resizeEvent(self, event) -> None:
+        super().resizeEvent(event)
+        self._fit()
+
+    def wheelEvent(self, event) -> None:
+        if self.disableMouseScroll:
+            event.ignore()
+        else:
+            super().wheelEvent(event)

@@ -1,0 +1,239 @@
+"""Plot views: MRML charts drawn with VTK, as Slicer draws them."""
+
+from __future__ import annotations
+
+import slicer
+import vtk
+from PySide6 import QtCore, QtWidgets
+
+from .mrml_widgets import Observations, qMRMLWidget
+from .pythonqt import plain
+from .slice_widget import Canvas, window_image
+
+_Series = slicer.vtkMRMLPlotSeriesNode
+_FONTS = {"Arial": vtk.VTK_ARIAL, "Courier": vtk.VTK_COURIER, "Times": vtk.VTK_TIMES}
+_MARKERS = {
+    _Series.MarkerStyleNone: vtk.vtkPlotPoints.NONE,
+    _Series.MarkerStyleCross: vtk.vtkPlotPoints.CROSS,
+    _Series.MarkerStylePlus: vtk.vtkPlotPoints.PLUS,
+    _Series.MarkerStyleSquare: vtk.vtkPlotPoints.SQUARE,
+    _Series.MarkerStyleCircle: vtk.vtkPlotPoints.CIRCLE,
+    _Series.MarkerStyleDiamond: vtk.vtkPlotPoints.DIAMOND,
+}
+_PENS = {
+    _Series.LineStyleNone: vtk.vtkPen.NO_PEN,
+    _Series.LineStyleSolid: vtk.vtkPen.SOLID_LINE,
+    _Series.LineStyleDash: vtk.vtkPen.DASH_LINE,
+    _Series.LineStyleDot: vtk.vtkPen.DOT_LINE,
+    _Series.LineStyleDashDot: vtk.vtkPen.DASH_DOT_LINE,
+    _Series.LineStyleDashDotDot: vtk.vtkPen.DASH_DOT_DOT_LINE,
+}
+
+
+@plain
+class qMRMLPlotView(Canvas):  # noqa: N801
+    """Draws the chart that a plot view node selects, and follows every node it is made of."""
+
+    mrmlSceneChanged = QtCore.Signal(object)
+
+    def __init__(self, parent=None) -> None:
+        super().__init__(parent)
+        self._scene = None
+        self._node = None
+        self._view = vtk.vtkContextView()
+        self._view.GetRenderWindow().SetOffScreenRendering(1)
+        self._view.GetRenderWindow().SetMultiSamples(8)
+        self._view.GetRenderer().SetBackground(1.0, 1.0, 1.0)
+        self._chart = vtk.vtkChartXY()
+        self._view.GetScene().AddItem(self._chart)
+        self._node_events = Observations(self)
+        self._content_events = Observations(self)
+        self._watched: list[vtk.vtkObject] = []
+        self.setMinimumSize(120, 90)
+
+    def chart(self):
+        return self._chart
+
+    def scene(self):
+        return self._view.GetScene()
+
+    def renderWindow(self):
+        return self._view.GetRenderWindow()
+
+    def mrmlScene(self):
+        return self._scene
+
+    def setMRMLScene(self, scene):
+        if scene is self._scene:
+            return
+        self._scene = scene
+        self.mrmlSceneChanged.emit(scene)
+
+    def mrmlPlotViewNode(self):
+        return self._node
+
+    def setMRMLPlotViewNode(self, node):
+        self._node_events.clear()
+        self._node = node
+        self._node_events.add(node, vtk.vtkCommand.ModifiedEvent, self._follow)
+        self._follow()
+
+    def fitToContent(self):
+        self._chart.RecalculateBounds()
+        self.scheduleRender()
+
+    def sizeHint(self):
+        return QtCore.QSize(360, 240)
+
+    # Nodes
+
+    def _chart_node(self):
+        return self._node.GetPlotChartNode() if self._node is not None else None
+
+    def _series_nodes(self) -> list:
+        node = self._chart_node()
+        count = node.GetNumberOfPlotSeriesNodes() if node is not None else 0
+        found = [node.GetNthPlotSeriesNode(index) for index in range(count)]
+        return [series for series in found if series is not None]
+
+    def _follow(self) -> None:
+        """Observe the chart, its series and their tables, and draw them again."""
+        series = self._series_nodes()
+        tables = [each.GetTableNode() for each in series]
+        watched = [n for n in (self._chart_node(), *series, *tables) if n is not None]
+        if watched != self._watched:
+            self._content_events.clear()
+            for node in watched:
+                self._content_events.add(node, vtk.vtkCommand.ModifiedEvent, self._follow)
+            self._watched = watched
+        self.scheduleRender()
+
+    # Drawing
+
+    def _draw(self, width, height):
+        self._fill()
+        window = self._view.GetRenderWindow()
+        window.SetSize(width, height)
+        self._view.GetRenderer().GetRenderWindow().Render()
+        return window_image(window)
+
+    def _fill(self) -> None:
+        chart, node = self._chart, self._chart_node()
+        chart.ClearPlots()
+        chart.SetVisible(node is not None)
+        if node is None:
+            return
+        font = _FONTS.get(node.GetFontType(), vtk.VTK_ARIAL)
+        chart.SetTitle((node.GetTitle() or "") if node.GetTitleVisibility() else "")
+        chart.GetTitleProperties().SetFontFamily(font)
+        chart.GetTitleProperties().SetFontSize(node.GetTitleFontSize())
+        chart.SetShowLegend(bool(node.GetLegendVisibility()))
+        legend = chart.GetLegend()
+        legend.SetLabelSize(node.GetLegendFontSize())
+        legend.GetLabelProperties().SetFontFamily(font)
+        for series in self._series_nodes():
+            self._add_series(series)
+        self._dress_axis(vtk.vtkAxis.BOTTOM, node, "X", font)
+        self._dress_axis(vtk.vtkAxis.LEFT, node, "Y", font)
+        chart.RecalculateBounds()
+
+    def _dress_axis(self, position: int, node, letter: str, font: int) -> None:
+        axis = self._chart.GetAxis(position)
+
+        def value(name: str):
+            return getattr(node, f"Get{letter}Axis{name}")()
+
+        axis.SetTitle((value("Title") or "") if value("TitleVisibility") else "")
+        axis.GetTitleProperties().SetFontFamily(font)
+        axis.GetTitleProperties().SetFontSize(node.GetAxisTitleFontSize())
+        axis.GetLabelProperties().SetFontFamily(font)
+        axis.GetLabelProperties().SetFontSize(node.GetAxisLabelFontSize())
+        axis.SetGridVisible(bool(node.GetGridVisibility()))
+        axis.SetLogScale(bool(value("LogScale")))
+        if value("RangeAuto"):
+            axis.SetBehavior(vtk.vtkAxis.AUTO)
+        else:
+            axis.SetBehavior(vtk.vtkAxis.FIXED)
+            axis.SetRange(*value("Range"))
+
+    def _add_series(self, series) -> None:
+        table_node = series.GetTableNode()
+        table = table_node.GetTable() if table_node is not None else None
+        y_name, x_name = series.GetYColumnName() or "", series.GetXColumnName() or ""
+        if table is None or table.GetColumnByName(y_name) is None:
+            return
+        is_bar = series.GetPlotType() == _Series.PlotTypeBar
+        kind = vtk.vtkChart.BAR if is_bar else vtk.vtkChart.LINE
+        plot = self._chart.AddPlot(kind)
+        if x_name and series.IsXColumnRequired():
+            plot.SetInputData(table, x_name, y_name)
+        else:
+            plot.SetInputData(table, y_name, y_name)
+            plot.SetUseIndexForXSeries(True)
+        plot.SetLabel(series.GetName())
+        color = [round(255 * channel) for channel in series.GetColor()]
+        plot.SetColor(*color, round(255 * series.GetOpacity()))
+        plot.SetWidth(series.GetLineWidth())
+        if not is_bar:
+            plot.GetPen().SetLineType(_PENS[series.GetLineStyle()])
+            plot.SetMarkerStyle(_MARKERS[series.GetMarkerStyle()])
+            plot.SetMarkerSize(series.GetMarkerSize())
+
+
+@plain
+class qMRMLPlotWidget(qMRMLWidget):  # noqa: N801
+    """A plot view under a bar with its name; also made by panels, with no layout around it."""
+
+    def __init__(self, parent=None) -> None:
+        super().__init__(parent)
+        self._view = qMRMLPlotView(self)
+        self._controller = ViewBar(self)
+        layout = QtWidgets.QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(0)
+        layout.addWidget(self._controller)
+        layout.addWidget(self._view, 1)
+
+    def plotView(self):
+        return self._view
+
+    def viewWidget(self):
+        return self._view
+
+    def plotController(self):
+        return self._controller
+
+    def controllerWidget(self):
+        return self._controller
+
+    def setMRMLScene(self, scene):
+        super().setMRMLScene(scene)
+        self._view.setMRMLScene(scene)
+
+    def mrmlPlotViewNode(self):
+        return self._view.mrmlPlotViewNode()
+
+    def mrmlAbstractViewNode(self):
+        return self._view.mrmlPlotViewNode()
+
+    def setMRMLPlotViewNode(self, node):
+        self._view.setMRMLPlotViewNode(node)
+        self._controller.show_name_of(node)
+
+    def setMRMLAbstractViewNode(self, node):
+        self.setMRMLPlotViewNode(node)
+
+    def setRenderPaused(self, pause):
+        self._view.setRenderPaused(pause)
+
+
+class ViewBar(QtWidgets.QLabel):
+    """The gray bar over plot and table views."""
+
+    def __init__(self, parent=None) -> None:
+        super().__init__(parent)
+        self.setFixedHeight(22)
+        self.setStyleSheet("background: #e6e6e6; color: black; font-weight: bold; padding: 0 6px")
+
+    def show_name_of(self, node) -> None:
+        self.setText((node.GetLayoutLabel() or "") if node is not None else "")

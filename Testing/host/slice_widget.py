@@ -1,0 +1,365 @@
+"""Slice views: Slicer's real slice pipeline, drawn in memory and shown in a Qt widget."""
+
+from __future__ import annotations
+
+import shiboken6
+import slicer
+import vtk
+from PySide6 import QtCore, QtGui, QtWidgets
+from trame_slicer.views import SliceView
+from trame_slicer.views.abstract_view import AbstractView
+from trame_slicer.views.render_scheduler import ScheduledRenderStrategy
+from vtkmodules.util.numpy_support import vtk_to_numpy
+
+from .mrml_widgets import Observations, qMRMLSliderWidget, qMRMLWidget
+from .pythonqt import plain
+
+_RENDER_DELAY_MS = 10
+
+
+def window_image(window: vtk.vtkRenderWindow) -> QtGui.QImage:
+    """The picture in a render window, the right way up.
+
+    Args:
+        window: A window that has been rendered.
+
+    Returns:
+        A QImage that owns its pixels.
+    """
+    width, height = window.GetSize()
+    pixels = vtk.vtkUnsignedCharArray()
+    window.GetPixelData(0, 0, width - 1, height - 1, 0, pixels, 0)
+    rows = vtk_to_numpy(pixels).reshape(height, width, 3)[::-1].copy()
+    kind = QtGui.QImage.Format.Format_RGB888
+    return QtGui.QImage(rows.data, width, height, 3 * width, kind).copy()
+
+
+class Canvas(QtWidgets.QWidget):
+    """Shows what a renderer draws at the size of the widget, and draws again when asked to.
+
+    Requests are collected for a few milliseconds, so that a change of ten nodes is one picture.
+    """
+
+    def __init__(self, parent=None) -> None:
+        super().__init__(parent)
+        self._image = QtGui.QImage()
+        self._paused = 0
+        self._stale = True
+        self._timer = QtCore.QTimer(self)
+        self._timer.setSingleShot(True)
+        self._timer.setInterval(_RENDER_DELAY_MS)
+        self._timer.timeout.connect(self._render_if_shown)
+
+    def _draw(self, width: int, height: int) -> QtGui.QImage:
+        raise NotImplementedError
+
+    def scheduleRender(self):
+        self._stale = True
+        if not self._paused and self.isVisible():
+            self._timer.start()
+
+    def forceRender(self):
+        self._timer.stop()
+        if self.width > 1 and self.height > 1:
+            self._image = self._draw(self.width, self.height)
+            self._stale = False
+            self.update()
+
+    def pauseRender(self):
+        self.setRenderPaused(True)
+
+    def resumeRender(self):
+        self.setRenderPaused(False)
+
+    def setRenderPaused(self, pause):
+        self._paused = max(0, self._paused + (1 if pause else -1))
+        if not self._paused and self._stale:
+            self.scheduleRender()
+
+    def _render_if_shown(self) -> None:
+        if not self._paused and self.isVisible():
+            self.forceRender()
+
+    def resizeEvent(self, event):
+        super().resizeEvent(event)
+        self.scheduleRender()
+
+    def showEvent(self, event):
+        super().showEvent(event)
+        self.scheduleRender()
+
+    def paintEvent(self, event):
+        if self._stale or self._image.size() != self.size:
+            self.forceRender()
+        painter = QtGui.QPainter(self)
+        painter.drawImage(0, 0, self._image)
+        painter.end()
+
+
+class _OnCanvas(ScheduledRenderStrategy):
+    """Turns render requests of Slicer's displayable managers into those of the canvas."""
+
+    def __init__(self, canvas: Canvas) -> None:
+        super().__init__()
+        self._canvas = canvas
+
+    def schedule_render(self) -> None:
+        if shiboken6.isValid(self._canvas):
+            self._canvas.scheduleRender()
+
+
+class _Pipeline(SliceView):
+    """The slice pipeline for a slice node that the layout made.
+
+    The class it derives from makes a node of its own and sets its orientation; here both come from
+    the layout description.
+    """
+
+    def set_scene(self, scene) -> None:
+        node = scene.GetSingletonNode(self.name, "vtkMRMLSliceNode")
+        AbstractView.set_scene(self, scene)
+        self._logic.SetSliceNode(node)
+        self._logic.SetMRMLScene(scene)
+        self.set_view_node(node)
+
+    def _reset_node_view_properties(self) -> None:
+        pass
+
+    def _on_object_event(self, sender, event_id, call_data) -> None:
+        super()._on_object_event(sender, event_id, call_data)
+        self.schedule_render()
+
+    def show_at(self, width: int, height: int) -> None:
+        """Render at a size in pixels."""
+        if self.render_window().GetSize() != (width, height):
+            self.render_window().SetSize(width, height)
+            self.interactor().UpdateSize(width, height)
+            self._logic.ResizeSliceNode(width, height)
+        self.render()
+
+    def release(self) -> None:
+        """Take the pipeline out of the application."""
+        slicer.app.applicationLogic().GetSliceLogics().RemoveItem(self._logic)
+        self.set_render_blocked(True)
+        self._logic.SetMRMLScene(None)
+
+
+@plain
+class qMRMLSliceView(Canvas):  # noqa: N801
+    """The picture of a slice view; the wheel steps through slices."""
+
+    def __init__(self, pipeline: _Pipeline, parent=None) -> None:
+        super().__init__(parent)
+        self._pipeline = pipeline
+        self.setMinimumSize(20, 20)
+        pipeline.set_scheduled_render(_OnCanvas(self))
+
+    def _draw(self, width, height):
+        self._pipeline.show_at(width, height)
+        return window_image(self._pipeline.render_window())
+
+    def mrmlSliceNode(self):
+        return self._pipeline.get_view_node()
+
+    def renderWindow(self):
+        return self._pipeline.render_window()
+
+    def interactor(self):
+        return self._pipeline.interactor()
+
+    def displayableManagerByClassName(self, name):
+        return self._pipeline.get_displayable_manager_by_class(name)
+
+    def convertXYZToRAS(self, xyz):
+        matrix = self.mrmlSliceNode().GetXYToRAS()
+        return matrix.MultiplyPoint((*xyz, 1.0))[:3]
+
+    def wheelEvent(self, event):
+        controller = self.parent().sliceController()
+        slider = controller.sliceOffsetSlider()
+        step = slider.singleStep if event.angleDelta().y() > 0 else -slider.singleStep
+        controller.setSliceOffsetValue(slider.value + step)
+
+
+@plain
+class qMRMLSliceControllerWidget(qMRMLWidget):  # noqa: N801
+    """The colored bar over a slice view: name, fit button, and slider of the slice offset."""
+
+    renderRequested = QtCore.Signal()
+
+    def __init__(self, pipeline: _Pipeline, parent=None) -> None:
+        super().__init__(parent)
+        self._logic = pipeline._logic
+        self._label = QtWidgets.QLabel(self)
+        self._label.setObjectName("ViewLabel")
+        self._fit = QtWidgets.QToolButton(self)
+        self._fit.setObjectName("FitToWindowToolButton")
+        self._fit.setText("⛶")
+        self._fit.setAutoRaise(True)
+        self._fit.setToolTip("Adjust the slice viewer's field of view to match the extent")
+        self._fit.clicked.connect(self.fitSliceToBackground)
+        self._slider = qMRMLSliderWidget(self)
+        self._slider.setObjectName("SliceOffsetSlider")
+        self._slider.valueChanged.connect(self.setSliceOffsetValue)
+        layout = QtWidgets.QHBoxLayout(self)
+        layout.setContentsMargins(4, 0, 2, 0)
+        layout.setSpacing(4)
+        for widget in (self._label, self._fit):
+            layout.addWidget(widget)
+        layout.addWidget(self._slider, 1)
+        self.setFixedHeight(24)
+        self.setAutoFillBackground(True)
+        self._events = Observations(self)
+        node = pipeline.get_view_node()
+        for sender in (self._logic, node):
+            self._events.add(sender, vtk.vtkCommand.ModifiedEvent, self._update)
+        self.setMRMLScene(node.GetScene())
+        self._update()
+
+    def mrmlSliceNode(self):
+        return self._logic.GetSliceNode()
+
+    def mrmlSliceCompositeNode(self):
+        return self._logic.GetSliceCompositeNode()
+
+    def sliceLogic(self):
+        return self._logic
+
+    def sliceOffsetSlider(self):
+        return self._slider
+
+    def fitToWindowToolButton(self):
+        return self._fit
+
+    def _update(self) -> None:
+        node = self.mrmlSliceNode()
+        if node is None:
+            return
+        color = QtGui.QColor.fromRgbF(*node.GetLayoutColor())
+        palette = self.palette
+        palette.setColor(QtGui.QPalette.ColorRole.Window, color)
+        self.setPalette(palette)
+        bold = "font-weight: bold; color: %s" % ("white" if color.lightnessF() < 0.45 else "black")
+        if self._label.styleSheet != bold:
+            self._label.setStyleSheet(bold)
+        self._label.setText(node.GetLayoutLabel() or "")
+        limits, resolution = [-1.0, 1.0], vtk.reference(1.0)
+        if self._logic.GetSliceOffsetRangeResolution(limits, resolution):
+            self._show_offset(*limits, resolution.get())
+
+    def _show_offset(self, low: float, high: float, step: float) -> None:
+        slider = self._slider
+        slider.blockSignals(True)
+        slider.minimum, slider.maximum = low, high
+        slider.singleStep = step
+        slider.prefix = {"Axial": "S: ", "Sagittal": "R: ", "Coronal": "A: "}.get(
+            self.mrmlSliceNode().GetOrientation(), ""
+        )
+        slider.suffix = "mm"
+        slider.value = self._logic.GetSliceOffset()
+        slider.blockSignals(False)
+
+    # What the user does. Each is announced as an interaction, because that is what makes the
+    # link logic of the application repeat it in the linked views.
+
+    def setSliceOffsetValue(self, offset):
+        self._logic.StartSliceOffsetInteraction()
+        self._logic.SetSliceOffset(offset)
+        self._logic.EndSliceOffsetInteraction()
+
+    def trackSliceOffsetValue(self, offset):
+        self._logic.StartSliceOffsetInteraction()
+        self._logic.SetSliceOffset(offset)
+
+    def fitSliceToBackground(self):
+        self._logic.StartSliceNodeInteraction(slicer.vtkMRMLSliceNode.ResetFieldOfViewFlag)
+        self._logic.FitSliceToBackground()
+        self.mrmlSliceNode().UpdateMatrices()
+        self._logic.EndSliceNodeInteraction()
+
+    def setSliceOrientation(self, orientation):
+        self._logic.StartSliceNodeInteraction(slicer.vtkMRMLSliceNode.OrientationFlag)
+        self.mrmlSliceNode().SetOrientation(orientation)
+        self._logic.FitSliceToBackground()
+        self._logic.EndSliceNodeInteraction()
+
+    def setSliceLink(self, linked):
+        for node in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode"):
+            node.SetLinkedControl(linked)
+
+    def setHotLinked(self, linked):
+        for node in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode"):
+            node.SetHotLinkedControl(linked)
+
+    sliceOrientation = QtCore.Property(
+        str, lambda self: self.mrmlSliceNode().GetOrientation(), setSliceOrientation
+    )
+    sliceViewLabel = QtCore.Property(str, lambda self: self.mrmlSliceNode().GetLayoutLabel())
+
+
+@plain
+class qMRMLSliceWidget(qMRMLWidget):  # noqa: N801
+    """A slice view with its controller, for one slice node of the scene."""
+
+    def __init__(self, node, parent=None) -> None:
+        super().__init__(parent)
+        self._pipeline = _Pipeline(
+            node.GetScene(), slicer.app.applicationLogic(), node.GetLayoutName()
+        )
+        self._controller = qMRMLSliceControllerWidget(self._pipeline, self)
+        self._view = qMRMLSliceView(self._pipeline, self)
+        group = self._pipeline._displayable_manager_group
+        self._pipeline._logic.SetDisplayableManagerGroup(group)
+        layout = QtWidgets.QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(0)
+        layout.addWidget(self._controller)
+        layout.addWidget(self._view, 1)
+        self.setMRMLScene(node.GetScene())
+
+    def sliceController(self):
+        return self._controller
+
+    def controllerWidget(self):
+        return self._controller
+
+    def sliceView(self):
+        return self._view
+
+    def viewWidget(self):
+        return self._view
+
+    def sliceLogic(self):
+        return self._pipeline._logic
+
+    def logic(self):
+        return self._pipeline._logic
+
+    def mrmlSliceNode(self):
+        return self._pipeline._logic.GetSliceNode()
+
+    def mrmlAbstractViewNode(self):
+        return self.mrmlSliceNode()
+
+    def mrmlSliceCompositeNode(self):
+        return self._pipeline._logic.GetSliceCompositeNode()
+
+    def fitSliceToBackground(self):
+        self._controller.fitSliceToBackground()
+
+    def setSliceOrientation(self, orientation):
+        self._controller.setSliceOrientation(orientation)
+
+    def setRenderPaused(self, pause):
+        self._view.setRenderPaused(pause)
+
+    def _release(self) -> None:
+        """Leave the application before the node leaves the scene."""
+        self._controller._events.clear()
+        self._pipeline.release()
+
+    sliceOrientation = QtCore.Property(
+        str, lambda self: self.mrmlSliceNode().GetOrientation(), setSliceOrientation
+    )
+    sliceViewLabel = QtCore.Property(str, lambda self: self.mrmlSliceNode().GetLayoutLabel())
+    sliceViewName = QtCore.Property(str, lambda self: self.mrmlSliceNode().GetLayoutName())
