@@ -18,6 +18,7 @@ from vtk.util.numpy_support import vtk_to_numpy
 
 from MRIForgeLib.display import is_in_scene
 from MRIForgeLib.figures import number_column, set_columns
+from MRIForgeLib.hierarchy import forget
 
 _MOST_POINTS = 2000
 _SECONDS_BETWEEN_UPDATES = 0.2
@@ -45,6 +46,7 @@ class Charts:
     def remove(self) -> None:
         """Removes all nodes that were made, and the folder when nothing else is in it."""
         for node in reversed(self.nodes):
+            forget(node)
             node.GetScene().RemoveNode(node)
         self._nodes.clear()
         hierarchy, folder = _folder(create=False)
@@ -55,9 +57,13 @@ class Charts:
         node = slicer.mrmlScene.AddNewNodeByClass(class_name, name)
         self._nodes.append(node)
         hierarchy, folder = _folder(create=True)
-        item = hierarchy.GetItemByDataNode(node) if hierarchy is not None else 0
-        if item:
-            hierarchy.SetItemParent(item, folder)
+        if hierarchy is not None:
+            # Slicer's plug-ins have made an item already, but not for every kind of node.
+            item = hierarchy.GetItemByDataNode(node)
+            if item:
+                hierarchy.SetItemParent(item, folder)
+            else:
+                hierarchy.CreateItem(folder, node)
         return node
 
     def _table(self, name: str, columns: Mapping[str, Iterable[float]]) -> slicer.vtkMRMLTableNode:

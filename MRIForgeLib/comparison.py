@@ -198,9 +198,11 @@ class Comparison:
     def _arrange(self, manager: Any) -> None:
         """Our layout, with each image in its view and the views linked."""
         nodes = self.nodes
-        has_table = is_in_scene(self._table)
+        table = self._table if is_in_scene(self._table) else None
         layout_node = manager.layoutLogic().GetLayoutNode()
-        below = "table" if has_table else None
+        # With five images the table's place is there anyway: without it the views of the second
+        # row would be wider, and the images in the first row smaller.
+        below = "table" if table is not None or len(nodes) == len(layout.ROLES) else None
         manager.setLayout(layout.describe(layout_node, list(nodes), below))
         # The views get their sizes now; fitting needs them.
         slicer.app.processEvents()
@@ -215,10 +217,9 @@ class Comparison:
             composite.SetHotLinkedControl(True)
             if role in ("ssim", "difference"):
                 add_legend(nodes[role], role, self._memory)
-        if has_table:
-            view = slicer.mrmlScene.GetSingletonNode(layout.TABLE_TAG, "vtkMRMLTableViewNode")
-            if view is not None:
-                view.SetTableNodeID(self._table.GetID())
+        view = slicer.mrmlScene.GetSingletonNode(layout.TABLE_TAG, "vtkMRMLTableViewNode")
+        if view is not None:
+            view.SetTableNodeID(table.GetID() if table is not None else None)
 
     def _widgets(self, manager: Any) -> dict[str, Any]:
         found = {role: manager.sliceWidget(layout.TAGS[role]) for role in self.nodes}

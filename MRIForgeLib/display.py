@@ -191,6 +191,10 @@ def add_legend(
     legend.SetSize(0.14, 0.45)
     legend.SetPosition(0.97, 0.5)
     legend.SetVisibility3D(False)
+    # Maps are bright, and where there is little room the legend lies over them.
+    for text in (legend.GetTitleTextProperty(), legend.GetLabelTextProperty()):
+        text.SetBackgroundColor(0.0, 0.0, 0.0)
+        text.SetBackgroundOpacity(0.6)
     legend.EndModify(blocked)
     return legend
 

@@ -78,13 +78,8 @@ def fill_metrics_table(
     rows = [(result_name, figures)]
     rows += [((names or {}).get(key, key), entry) for key, entry in others.items()]
     titles = headers()
-    columns = [
-        text_column(_("Image"), (name for name, _entry in rows)),
-        text_column(_("Compared with"), (reference_name for _row in rows)),
-    ]
-    frames = len(figures.get("frames") or ())
-    if frames > 1:
-        columns.append(number_column(_("Frames (mean of)"), [frames] * len(rows)))
+    # The figures come first: beside five views there is room for three columns.
+    columns = [text_column(_("Image"), (name for name, _entry in rows))]
     for key, digits in _DIGITS.items():
         values = (_figure(entry, key, digits) for _name, entry in rows)
         columns.append(number_column(titles[key], values))
@@ -93,8 +88,12 @@ def fill_metrics_table(
         if any(value is not None for value in values):
             texts = ("" if value is None else f"{value:.2g}" for value in values)
             columns.append(text_column(titles[key], texts))
+    columns.append(text_column(_("Compared with"), (reference_name for _row in rows)))
     where = _("inside the mask") if figures.get("masked") else _("whole image")
     columns.append(text_column(_("Where"), (where for _row in rows)))
+    frames = len(figures.get("frames") or ())
+    if frames > 1:
+        columns.append(number_column(_("Frames (mean of)"), [frames] * len(rows)))
     set_columns(table, columns)
     table.SetLocked(True)
 

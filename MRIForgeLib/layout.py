@@ -41,7 +41,8 @@ _COLORS = {
     "ssim": "#FFD54F",
     "difference": "#E57373",
 }
-_ABOVE, _UNDER = 700, 300
+_IMAGES, _EXTRA = 750, 250
+"""Shares of the window."""
 
 
 def labels() -> dict[str, str]:
@@ -93,8 +94,8 @@ def rows_of(roles: Iterable[str]) -> list[tuple[str, ...]]:
 def layout_xml(roles: Iterable[str], below: str | None = None) -> str:
     """Description of the layout, for ``vtkMRMLLayoutNode``.
 
-    With five images the table or plot fills the free place of the second row instead of taking
-    height from all views.
+    The table or plot takes as little from the images as it can: with five images it fills the
+    free place of the second row, with four it stands beside them, with fewer below them.
     """
     rows = [[_slice_view(role) for role in row] for row in rows_of(roles)]
     extra = _extra_view(below)
@@ -104,9 +105,10 @@ def layout_xml(roles: Iterable[str], below: str | None = None) -> str:
     grid = _box("vertical", [_box("horizontal", row) for row in rows])
     if not extra:
         return grid
+    direction = "horizontal" if len(rows) == 2 else "vertical"
     return (
-        '<layout type="vertical" split="true">'
-        f'<item splitSize="{_ABOVE}">{grid}</item><item splitSize="{_UNDER}">{extra}</item>'
+        f'<layout type="{direction}" split="true">'
+        f'<item splitSize="{_IMAGES}">{grid}</item><item splitSize="{_EXTRA}">{extra}</item>'
         "</layout>"
     )
 
@@ -139,12 +141,8 @@ def _ordered(roles: Iterable[str]) -> tuple[str, ...]:
 
 
 def _box(direction: str, items: Sequence[str]) -> str:
-    if len(items) == 1:
-        return items[0] if items[0].startswith("<layout") else _wrapped(direction, items)
-    return _wrapped(direction, items)
-
-
-def _wrapped(direction: str, items: Sequence[str]) -> str:
+    if len(items) == 1 and items[0].startswith("<layout"):
+        return items[0]
     inside = "".join(f"<item>{item}</item>" for item in items)
     return f'<layout type="{direction}">{inside}</layout>'
 

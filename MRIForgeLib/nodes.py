@@ -216,12 +216,12 @@ def _frame(
     if sequence.GetNumberOfDataNodes() == 0:
         raise BadInput(_("The sequence '{name}' has no frames.").format(name=name), _("Load it."))
     frame = sequence.GetNthDataNode(number)
-    called = _("frame {number} of '{name}' ({index})").format(
+    called = _("Frame {number} of '{name}' ({index})").format(
         number=number + 1, name=name, index=sequence.GetNthIndexValue(number)
     )
     if frame is None:
         raise BadInput(
-            _("There is nothing in {frame}.").format(frame=called),
+            _("{frame} is missing.").format(frame=called),
             _("Remove that frame, or load the sequence again."),
         )
     try:

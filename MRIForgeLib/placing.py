@@ -89,12 +89,20 @@ def add_volume(
 
 
 def add_series_steps(
-    series: Series, place: Place, name: str, attributes: Mapping[str, str]
+    series: Series,
+    place: Place,
+    name: str,
+    attributes: Mapping[str, str],
+    same_look: bool = True,
 ) -> Generator[None, None, tuple[slicer.vtkMRMLSequenceNode, slicer.vtkMRMLVolumeNode]]:
     """Puts a series into the scene, one frame a step, in the browser of its input.
 
     Nothing is in the scene before the last step. Index name, unit, type and values are the
     input's, as text. Where the input has no browser (any more) a new one is made.
+
+    Args:
+        name, attributes, same_look: as of :func:`add_volume`. Frames carry all attributes but
+            the long ``MRIForge.provenance``: the proxy always has those of its frame.
 
     Returns:
         The sequence and its proxy volume; both have the same name.
@@ -122,12 +130,12 @@ def add_series_steps(
             ),
             _("Give each frame of the input its own index value."),
         )
-    set_attributes(sequence, {**attributes, "DataNodeClassName": SCALAR})
-    return _add_sequence(sequence, place, name)
+    set_attributes(sequence, attributes)
+    return _add_sequence(sequence, place, name, same_look)
 
 
 def _add_sequence(
-    sequence: slicer.vtkMRMLSequenceNode, place: Place, name: str
+    sequence: slicer.vtkMRMLSequenceNode, place: Place, name: str, same_look: bool
 ) -> tuple[slicer.vtkMRMLSequenceNode, slicer.vtkMRMLVolumeNode]:
     """Adds a whole sequence and its proxy to the scene and to the input's browser."""
     scene = place.scene
@@ -144,7 +152,7 @@ def _add_sequence(
         proxy.CopyContent(frame)
         proxy.SetName(name)
         # Everything else comes before the browser knows the proxy: it may be recording.
-        _dress(proxy, place, same_look=True)
+        _dress(proxy, place, same_look)
         (place.beside_sequence or place.beside).put(sequence)
         place.beside.put(proxy)
         keep_in_files(proxy)
@@ -206,15 +214,17 @@ def _dress(node: slicer.vtkMRMLVolumeNode, place: Place, same_look: bool) -> Non
     """Transform and display of the input, as far as they are still there."""
     transform = place.transform()
     node.SetAndObserveTransformNodeID(transform.GetID() if transform else None)
-    if node.GetDisplayNode() is None:
+    bare = node.GetDisplayNode() is None
+    if bare:
         node.CreateDefaultDisplayNodes()
     display = node.GetDisplayNode()
     look = (Look.of(place.node(place.node_id)) or place.look) if same_look else None
     if display is None or look is None:
         return
-    color = look.color_id if place.node(look.color_id) is not None else _GREY
     blocked = display.StartModify()
-    display.SetAndObserveColorNodeID(color)
+    if bare:  # the colors of an existing output were chosen by the user
+        known = place.node(look.color_id) is not None
+        display.SetAndObserveColorNodeID(look.color_id if known else _GREY)
     display.SetAutoWindowLevel(False)
     display.SetWindowLevel(look.window, look.level)
     display.EndModify(blocked)

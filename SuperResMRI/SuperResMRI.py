@@ -10,7 +10,7 @@ from typing import Annotated
 
 import slicer
 import vtk
-from slicer import vtkMRMLNode, vtkMRMLScalarVolumeNode
+from slicer import vtkMRMLScalarVolumeNode, vtkMRMLSequenceNode
 from slicer.i18n import tr as _
 from slicer.i18n import translate
 from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
@@ -31,7 +31,8 @@ from MRIForgeLib.charts import quality_chart
 from MRIForgeLib.comparison import Comparison
 from MRIForgeLib.nodes import sequence_of
 from MRIForgeLib.superres import advice, summary
-from MRIForgeLib.superres.session import Session, View
+from MRIForgeLib.superres.coarse import CoarseTask
+from MRIForgeLib.superres.session import SuperresSession
 from MRIForgeLib.superres.wishes import (
     EPOCHS_STOP,
     Device,
@@ -40,6 +41,7 @@ from MRIForgeLib.superres.wishes import (
     tuning_text,
     tuning_time,
 )
+from MRIForgeLib.view import Single, View
 from MRIForgeLib.widgets.models_section import ModelsSection
 from MRIForgeLib.widgets.run_section import RunSection
 
@@ -94,10 +96,10 @@ class SuperResMRIParameterNode:
     memory - Bound of the working memory in GiB; 0 for what is free.
     """
 
-    inputNode: vtkMRMLNode
+    inputNode: vtkMRMLScalarVolumeNode | vtkMRMLSequenceNode | None = None
     allFrames: bool = True
     priorVolume: vtkMRMLScalarVolumeNode
-    referenceNode: vtkMRMLNode
+    referenceNode: vtkMRMLScalarVolumeNode | vtkMRMLSequenceNode | None = None
     method: str = DEFAULT_MODEL
     target: TargetKind = TargetKind.AUTOMATIC
     factorI: Annotated[float, WithinRange(1, 16)] = 2.0
@@ -181,6 +183,7 @@ class SuperResMRIWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, View)
         self._fillOrientations()
         self.showMethods()
         ui.applyButton.connect("clicked(bool)", self.onApplyButton)
+        ui.coarseButton.connect("clicked(bool)", self.onCoarseButton)
         ui.methodComboBox.connect("currentIndexChanged(int)", self.onMethodChanged)
         ui.compareButton.connect("toggled(bool)", self.onCompare)
         ui.orientationComboBox.connect("currentIndexChanged(int)", self.onOrientationChanged)
@@ -276,6 +279,7 @@ class SuperResMRIWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, View)
         ui.methodDescriptionLabel.text = advice.describe(choice_named(node.method))
         ui.previewLabel.text = advice.preview(wishes)
         self._showDoubts(advice.doubts(wishes))
+        ui.coarseButton.enabled = wishes.input_node is not None and self.session is None
         if self.session is None:
             self.runSection.allow(
                 advice.why_not(wishes), _("Sharpen the image. The input is not changed.")
@@ -328,12 +332,26 @@ class SuperResMRIWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, View)
             self.runSection.drop_charts()
             if wishes.finetune:
                 self.runSection.follow_tuning(wishes.input_node.GetName())
-            self.session = Session(wishes, self)
+            self._start(SuperresSession(wishes, self))
+
+    def onCoarseButton(self, checked=False) -> None:
+        """Make a coarse copy of the image; the image becomes the reference."""
+        node = self._parameterNode
+        keep = self.ui.coarseSpinBox.value / 100.0
+        with slicer.util.tryWithErrorDisplay(_("The job could not be started.")):
             try:
-                self.session.start()
-            except MRIForgeError:
-                self.session = None
-                raise
+                dependencies.ensure("SuperResMRI", interactive=True)
+            except Cancelled:
+                return
+            self._start(Single(CoarseTask(node.inputNode, keep, node.allFrames), self))
+
+    def _start(self, session) -> None:
+        self.session = session
+        try:
+            session.start()
+        except MRIForgeError:
+            self.session = None
+            raise
 
     def busy(self, running, cancelling) -> None:
         self.runSection.show_busy(running, cancelling)
@@ -348,6 +366,11 @@ class SuperResMRIWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, View)
         self.runSection.add_log(text)
 
     def result(self, nodes, figures) -> None:
+        if isinstance(self.session, Single):
+            self._parameterNode.referenceNode = self._parameterNode.inputNode
+            self._parameterNode.inputNode = nodes["result"]
+            slicer.util.setSliceViewerLayers(background=nodes["result"])
+            return
         self.forgetComparison()
         self.ui.summaryLabel.text = "\n".join(summary.sentences(figures))
         self.ui.compareButton.enabled = slicer.app.layoutManager() is not None
@@ -364,7 +387,9 @@ class SuperResMRIWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, View)
             self.runSection.show_quality(chart)
 
     def ended(self, error) -> None:
-        self.lastSession, self.session = self.session, None
+        session, self.session = self.session, None
+        if isinstance(session, SuperresSession):
+            self.lastSession = session
         self.runSection.flush_chart()
         if self._parameterNode:
             self.onChanged()
@@ -421,7 +446,7 @@ class SuperResMRILogic(ScriptedLoadableModuleLogic):
 
         :param inputNode: scalar volume, sequence, or the proxy volume of a sequence.
         :param priorVolume: sharp scan of the same subject, on any grid.
-        :param view: told of progress, see MRIForgeLib.superres.session.View.
+        :param view: told of progress, see MRIForgeLib.view.View.
         :param waitForCompletion: return when the result is in the scene; otherwise at once.
         :param wishes: fields of MRIForgeLib.superres.wishes.Wishes: method, finetune, minutes,
             factors, spacing, like_node, reference_node, device, ...
@@ -434,7 +459,21 @@ class SuperResMRILogic(ScriptedLoadableModuleLogic):
         if reason:
             raise ValueError(reason)
         dependencies.ensure("SuperResMRI", interactive=False)
-        session = Session(wanted, view)
+        return self._run(SuperresSession(wanted, view), waitForCompletion)
+
+    def makeCoarse(self, inputNode, keep=0.25, *, view=None, waitForCompletion=True):
+        """
+        Make the image that a shorter scan would have given, to try the method on.
+
+        :param inputNode: scalar volume, sequence, or the proxy volume of a sequence.
+        :param keep: fraction of in-plane k-space that is kept.
+        :param view, waitForCompletion: as for process().
+        :return: dictionary of nodes ("result", of a series "sequence"), or the running Session.
+        """
+        dependencies.ensure("SuperResMRI", interactive=False)
+        return self._run(Single(CoarseTask(inputNode, keep), view), waitForCompletion)
+
+    def _run(self, session, waitForCompletion):
         if waitForCompletion:
             return session.execute()
         session.start()
@@ -457,7 +496,7 @@ class SuperResMRILogic(ScriptedLoadableModuleLogic):
         """
         The volumes of a finished session by role, without those that were deleted since.
 
-        :param session: MRIForgeLib.superres.session.Session.
+        :param session: MRIForgeLib.superres.session.SuperresSession.
         """
         nodes = {
             "low": session.wishes.input_node,

@@ -7,6 +7,8 @@ from typing import Any
 
 from slicer.i18n import tr as _
 
+from MRIForgeLib.text import duration
+
 INPUT = "low"
 """What the low-resolution image is called among the measured images: its role in comparisons."""
 
@@ -49,23 +51,6 @@ def measured(figures: Mapping[str, Any]) -> str:
             psnr=_number(before.get("psnr"), 2), ssim=_number(before.get("ssim"), 3)
         )
     return text + "."
-
-
-def duration(seconds: float) -> str:
-    """Seconds as a person says them."""
-    if seconds < 90:
-        return _("{seconds} s").format(seconds=f"{seconds:.0f}")
-    if seconds < 5400:
-        return _("{minutes} min").format(minutes=f"{seconds / 60:.1f}")
-    return _("{hours} h").format(hours=f"{seconds / 3600:.1f}")
-
-
-def progress_text(fraction: float, message: str, eta_s: float | None) -> str:
-    """One line for the progress of a run."""
-    text = message or _("working")
-    if eta_s is not None and fraction < 1.0:
-        text = _("{text}, about {time} left").format(text=text, time=duration(eta_s))
-    return text
 
 
 def _number(value: float | None, digits: int) -> str:

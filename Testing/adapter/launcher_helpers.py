@@ -25,7 +25,7 @@ from mriforge.jobs import COMMANDS, Command
 COMMANDS["slow"] = Command("slow_job", "a slow job")
 """
 
-_SLOW_JOB = '''
+_SLOW_JOB = """
 import ctypes, os, sys, time
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,7 +66,7 @@ def run(options, events):
     if options.out:
         Path(options.out).write_text("the output")
     return {"answer": 42, "out": options.out}
-'''
+"""
 
 
 def install(folder: Path, monkeypatch: pytest.MonkeyPatch, *, before: str = "") -> Path:

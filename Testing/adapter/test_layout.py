@@ -85,7 +85,7 @@ def test_the_group_is_none_of_slicers_own(layout, app):
 
 @pytest.mark.parametrize("below", ["table", "plot"])
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 5])
-def test_the_extra_view_takes_a_free_place_or_a_strip_below(layout, count, below):
+def test_the_extra_view_takes_a_free_place_or_a_strip(layout, count, below):
     root = ElementTree.fromstring(layout.layout_xml(ROLES[:count], below))
     extra = {"table": layout.TABLE_TAG, "plot": layout.PLOT_TAG}[below]
     last_row = list(root)[-1]
@@ -95,6 +95,7 @@ def test_the_extra_view_takes_a_free_place_or_a_strip_below(layout, count, below
         assert tags == [layout.TAGS["ssim"], layout.TAGS["difference"], extra]
     else:
         assert root.get("split") == "true"
+        assert root.get("type") == ("horizontal" if count == 4 else "vertical")
         assert tags == [extra]
         sizes = [int(item.get("splitSize")) for item in root]
         assert sizes[0] > sizes[1]

@@ -342,11 +342,11 @@ def test_sequences_of_other_things_and_without_frames_are_refused(scene, nodes):
     with pytest.raises(BadInput, match="'moving' has no frames"):
         nodes.image_from_node(moving)
     moving.SetDataNodeAtValue(slicer.vtkMRMLLinearTransformNode(), "0")
-    with pytest.raises(BadInput, match=r"frame 1 of 'moving'.*not a volume"):
+    with pytest.raises(BadInput, match=r"Frame 1 of 'moving'.*not a volume"):
         nodes.image_from_node(moving)
     partly, _, _ = add_sequence(scene, [ramp()] * 2, ["0", "1"], browser=False, name="partly")
     partly.GetNthDataNode(1).SetAndObserveImageData(None)
-    with pytest.raises(BadInput, match=r"frame 2 of 'partly'.*no voxels"):
+    with pytest.raises(BadInput, match=r"Frame 2 of 'partly'.*no voxels"):
         nodes.image_from_node(partly)
 
 

@@ -151,6 +151,9 @@ def test_maps_and_labels_do_not_get_the_gray_window_of_the_input(scene, nodes, p
     place, grid = placing.Place.of(node), nodes.grid_of(node)
     quality = placing.add_volume(Volume(ramp() / 100, grid), place, "m", {}, same_look=False)
     assert quality.GetDisplayNode().GetWindow() < 10
+    maps = Series(np.stack([ramp() / 100] * 2), grid, [0, 1])
+    steps = placing.add_series_steps(maps, place, "maps", {}, same_look=False)
+    assert finish(steps)[0][1].GetDisplayNode().GetWindow() < 10
     labels = Volume(ramp(dtype="u1"), grid)
     organs = placing.add_volume(labels, place, "organs", {}, class_name=placing.LABELS)
     assert organs.IsA("vtkMRMLLabelMapVolumeNode")
@@ -163,12 +166,18 @@ def test_maps_and_labels_do_not_get_the_gray_window_of_the_input(scene, nodes, p
 def test_an_output_is_filled_and_keeps_its_name_and_place(scene, nodes, tree, placing):
     node = add_image(scene, ramp())
     output = add_image(scene, np.zeros((2, 2, 2)), np.eye(4), "mine")
+    output.GetDisplayNode().SetAndObserveColorNodeID("vtkMRMLColorTableNodeRainbow")
     output.SetAttribute("DICOM.instanceUIDs", "1.2.3")
     output.SetAttribute("MRIForge.model", "of an earlier run")
+    folder = tree.CreateFolderItem(tree.GetSceneItemID(), "mine too")
+    own = tree.GetItemByDataNode(output) or tree.CreateItem(folder, output)
+    tree.SetItemParent(own, folder)
     volume = sharper(nodes.image_from_node(node))
     filled = placing.add_volume(volume, placing.Place.of(node), "sharp", ATTRIBUTES, output=output)
     assert filled is output
     assert output.GetName() == "mine"
+    assert tree.GetItemParent(own) == folder
+    assert output.GetDisplayNode().GetColorNodeID() == "vtkMRMLColorTableNodeRainbow"
     np.testing.assert_array_equal(slicer.util.arrayFromVolume(output), volume.array)
     np.testing.assert_allclose(nodes.grid_of(output).affine(), volume.grid.affine(), atol=1e-9)
     assert output.GetAttribute("DICOM.instanceUIDs") is None

@@ -132,7 +132,8 @@ def test_the_time_slider() -> None:
 
 
 def test_sentences_about_a_result() -> None:
-    from MRIForgeLib.superres.summary import duration, measured, progress_text, sentences
+    from MRIForgeLib.superres.summary import measured, sentences
+    from MRIForgeLib.text import duration, progress_text
 
     figures = {
         "seconds": 130.0,

@@ -10,15 +10,15 @@ import sys
 import time
 from pathlib import Path
 
+import host
 import numpy as np
 import psutil
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
+sys.path.insert(0, str(Path(__file__).parent))
 
-import host
 from launcher_helpers import install, processes_of, wait_for_no_process
 
 from mriforge.errors import (
@@ -38,8 +38,7 @@ pytestmark = posix_only
 
 
 @pytest.fixture(scope="module")
-def lib():
-    host.start()
+def lib(app):
     from MRIForgeLib import worker_process
 
     return worker_process
@@ -190,9 +189,7 @@ def test_a_worker_that_does_not_listen_is_ended(lib, launcher, tmp_path, monkeyp
     assert wait_for_no_process(tmp_path) == []
 
 
-def test_without_psutil_the_end_of_the_input_stops_the_worker(
-    lib, launcher, tmp_path, monkeypatch
-):
+def test_without_psutil_the_end_of_the_input_stops_the_worker(lib, launcher, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "psutil", None)
     job = Job(lib, tmp_path, seconds=60).start().until("metric")
     job.process.kill()

@@ -5,13 +5,21 @@ slicer-core and trame-slicer). Qt is PySide6, made to behave as PythonQt does. W
 implements in C++ on top of both, the application object, the layout manager, the view and node
 selector widgets, is implemented here with the names that Slicer gives them, and no others.
 
-Call `start` once, before anything imports `slicer.app` or a module under test.
+Call `start` once, before anything imports `slicer.app` or a module under test. Importing this
+package already decides how VTK and Qt draw, which has to come before either is imported.
 """
 
 from __future__ import annotations
 
 import importlib
+import os
+from ctypes.util import find_library
 from typing import Any
+
+# Every window draws in memory; VTK with whichever of the two libraries is here.
+_WINDOW = "vtkOSOpenGLRenderWindow" if find_library("OSMesa") else "vtkEGLRenderWindow"
+os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+os.environ.setdefault("VTK_DEFAULT_OPENGL_WINDOW", _WINDOW)
 
 #: Where each public name lives. They are looked up when first used: most of them can only be
 #: imported once the application runs, because they derive from the adapted Qt classes.

@@ -51,6 +51,7 @@ class ApiNames:
     def __init__(self, content: dict) -> None:
         self._widgets: dict[str, dict] = content["widgets"]
         self._python: dict[str, dict] = content["python"]
+        self._added = _added_by_decorators(self._widgets)
 
     def knows_class(self, class_name: str) -> bool:
         """Whether the list has this C++ class."""
@@ -77,7 +78,9 @@ class ApiNames:
         """
         if attribute in _EVERY_OBJECT:
             return True
-        for entry in self._chain(class_name):
+        for name, entry in self._chain(class_name):
+            if attribute in self._added.get(name, ()):
+                return True
             if attribute in entry["properties"] or attribute in entry["invokable"]:
                 return True
             signatures = [*entry["signals"], *entry["slots"]]
@@ -88,25 +91,25 @@ class ApiNames:
 
     def has_property(self, class_name: str, name: str) -> bool:
         """Whether a C++ class has a Qt property of that name."""
-        if any(name in entry["properties"] for entry in self._chain(class_name)):
+        if any(name in entry["properties"] for _, entry in self._chain(class_name)):
             return True
-        base = self.qt_base(class_name)
-        return base is not None and base.staticMetaObject.indexOfProperty(name) >= 0
+        meta = self._qt_meta(class_name)
+        return meta is not None and meta.indexOfProperty(name) >= 0
 
     def has_signal(self, class_name: str, signature: str) -> bool:
         """Whether a C++ class has a signal; the signature needs no normalizing."""
         wanted = normal_signature(signature)
-        base = self.qt_base(class_name)
+        meta = self._qt_meta(class_name)
         return self._has_signature(class_name, "signals", wanted) or (
-            base is not None and base.staticMetaObject.indexOfSignal(wanted) >= 0
+            meta is not None and meta.indexOfSignal(wanted) >= 0
         )
 
     def has_slot(self, class_name: str, signature: str) -> bool:
         """Whether a C++ class has a slot; the signature needs no normalizing."""
         wanted = normal_signature(signature)
-        base = self.qt_base(class_name)
+        meta = self._qt_meta(class_name)
         return self._has_signature(class_name, "slots", wanted) or (
-            base is not None and base.staticMetaObject.indexOfSlot(wanted) >= 0
+            meta is not None and meta.indexOfSlot(wanted) >= 0
         )
 
     def qt_base(self, class_name: str) -> type | None:
@@ -118,19 +121,42 @@ class ApiNames:
                 return getattr(module, class_name)
         return None
 
-    def _chain(self, class_name: str) -> list[dict]:
+    def _qt_meta(self, class_name: str):
+        return getattr(self.qt_base(class_name), "staticMetaObject", None)
+
+    def _chain(self, class_name: str) -> list[tuple[str, dict]]:
         chain = []
         while class_name in self._widgets:
-            chain.append(self._widgets[class_name])
-            class_name = chain[-1]["base"]
+            chain.append((class_name, self._widgets[class_name]))
+            class_name = chain[-1][1]["base"]
         return chain
 
     def _has_signature(self, class_name: str, kind: str, wanted: str) -> bool:
         return any(
             normal_signature(signature) == wanted
-            for entry in self._chain(class_name)
+            for _, entry in self._chain(class_name)
             for signature in entry[kind]
         )
+
+
+def _added_by_decorators(widgets: dict[str, dict]) -> dict[str, set[str]]:
+    """{class: methods that PythonQt decorators add to it}.
+
+    A decorator's slot ``f(X* object, ...)`` becomes the method ``f`` of X, ``static_X_f(...)`` a
+    static one.
+    """
+    added: dict[str, set[str]] = {}
+    for name, entry in widgets.items():
+        if not name.endswith("Decorators"):
+            continue
+        for slot in entry["slots"]:
+            method, _, inside = slot.partition("(")
+            if method.startswith("static_"):
+                cls, _, method = method.removeprefix("static_").partition("_")
+            else:
+                cls = inside.partition("*")[0].split(" ")[-1].strip()
+            added.setdefault(cls, set()).add(method)
+    return added
 
 
 def path() -> Path | None:

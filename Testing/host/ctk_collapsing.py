@@ -210,6 +210,7 @@ class ctkCollapsibleGroupBox(_Collapsing, QtWidgets.QGroupBox):  # noqa: N801
         box = QtWidgets.QStyle.SubControl.SC_GroupBoxCheckBox
         where = style.subControlRect(control, option, box, self)
         option.subControls &= ~box
+        option.text = "      " + self.title  # the arrow takes the place of the check box
         painter.drawComplexControl(control, option)
         arrow = QtWidgets.QStyleOption(option)
         arrow.rect = where

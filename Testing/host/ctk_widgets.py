@@ -344,11 +344,13 @@ class ctkFittedTextBrowser(QtWidgets.QTextBrowser):  # noqa: N801
         self._folded = True
         bars = QtCore.Qt.ScrollBarPolicy.ScrollBarAlwaysOff
         self.verticalScrollBarPolicy = bars
-        policy = QtWidgets.QSizePolicy.Policy
-        self.setSizePolicy(policy.Expanding, policy.Fixed)
+        kind = QtWidgets.QSizePolicy.Policy
+        policy = QtWidgets.QSizePolicy(kind.Expanding, kind.Fixed)
+        policy.setHeightForWidth(True)
+        self.setSizePolicy(policy)
         self.setOpenLinks(False)
         self.anchorClicked.connect(self._on_link)
-        self.textChanged.connect(self._fit)
+        self.textChanged.connect(self.updateGeometry)
 
     showDetailsText = stored(str, "showDetailsText", "Show details...", "_show")
     hideDetailsText = stored(str, "hideDetailsText", "Hide details.", "_show")
@@ -395,14 +397,17 @@ class ctkFittedTextBrowser(QtWidgets.QTextBrowser):  # noqa: N801
         if self._pair is not None and url.toString() == "#":
             self._set_collapsed(not self._folded)
 
-    def _fit(self) -> None:
-        document = self.document()
-        document.setTextWidth(self.viewport().width)
-        self.setFixedHeight(round(document.size.height()) + 2 * self.frameWidth)
+    def heightForWidth(self, width: int) -> int:
+        frame = 2 * self.frameWidth
+        document = self.document.clone()
+        document.setTextWidth(width - frame)
+        return round(document.size.height()) + frame
 
-    def resizeEvent(self, event) -> None:
-        super().resizeEvent(event)
-        self._fit()
+    def sizeHint(self) -> QtCore.QSize:
+        return QtCore.QSize(256, self.heightForWidth(max(self.width, 100)))
+
+    def minimumSizeHint(self) -> QtCore.QSize:
+        return QtCore.QSize(50, self.heightForWidth(max(self.width, 100)))
 
     def wheelEvent(self, event) -> None:
         if self.disableMouseScroll:

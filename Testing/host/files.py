@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import slicer
+import vtk
 from PySide6 import QtCore
 
 from . import pythonqt
@@ -46,7 +47,7 @@ _ENDINGS = {
 
 
 @pythonqt.plain
-class qSlicerIOManager(QtCore.QObject):  # noqa: N801
+class qSlicerIOManager(QtCore.QObject):
     """Readers and writers by file type; the work is done by MRML's own storage nodes."""
 
     newFileLoaded = QtCore.Signal(dict)
@@ -192,6 +193,4 @@ def _stem(path: Path) -> str:
 
 def _tell(user_messages, text: str) -> None:
     if user_messages is not None:
-        user_messages.AddMessage(slicer.vtkMRMLMessageCollection().ErrorEvent, text) if hasattr(
-            slicer.vtkMRMLMessageCollection(), "ErrorEvent"
-        ) else user_messages.AddMessage(0, text)
+        user_messages.AddMessage(vtk.vtkCommand.ErrorEvent, text)

@@ -16,23 +16,26 @@ from .table_widget import qMRMLTableWidget
 
 
 @plain
-class qMRMLThreeDWidget(qMRMLWidget):  # noqa: N801
-    """The place of a 3D view; nothing is rendered in it."""
+class qMRMLThreeDView(QtWidgets.QWidget):
+    """A plain background; nothing is rendered in it."""
 
     def __init__(self, node, parent=None) -> None:
         super().__init__(parent)
         self._node = node
-        self._label = QtWidgets.QLabel(node.GetLayoutLabel() or "1", self)
-        self._label.setStyleSheet("color: #a0a0c0; font-weight: bold; padding: 4px")
-        self.setMRMLScene(node.GetScene())
 
     def mrmlViewNode(self):
         return self._node
 
-    def mrmlAbstractViewNode(self):
-        return self._node
+    def forceRender(self):
+        self.update()
 
-    def setRenderPaused(self, pause):
+    def scheduleRender(self):
+        self.update()
+
+    def resetCamera(self):
+        pass
+
+    def resetFocalPoint(self):
         pass
 
     def paintEvent(self, event):
@@ -42,6 +45,36 @@ class qMRMLThreeDWidget(qMRMLWidget):  # noqa: N801
         gradient.setColorAt(1.0, QtGui.QColor("#4a4a6a"))
         painter.fillRect(self.rect, gradient)
         painter.end()
+
+
+@plain
+class qMRMLThreeDWidget(qMRMLWidget):
+    """The place of a 3D view, with its name in the corner."""
+
+    def __init__(self, node, parent=None) -> None:
+        super().__init__(parent)
+        self._view = qMRMLThreeDView(node, self)
+        layout = QtWidgets.QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self._view)
+        self._label = QtWidgets.QLabel(node.GetLayoutLabel() or "1", self._view)
+        self._label.setStyleSheet("color: #a0a0c0; font-weight: bold; padding: 4px")
+        self.setMRMLScene(node.GetScene())
+
+    def threeDView(self):
+        return self._view
+
+    def viewWidget(self):
+        return self._view
+
+    def mrmlViewNode(self):
+        return self._view.mrmlViewNode()
+
+    def mrmlAbstractViewNode(self):
+        return self._view.mrmlViewNode()
+
+    def setRenderPaused(self, pause):
+        pass
 
 
 def _make_plot_widget(node):
@@ -67,7 +100,7 @@ _MAKERS = {
 
 
 @plain
-class qSlicerLayoutManager(QtCore.QObject):  # noqa: N801
+class qSlicerLayoutManager(QtCore.QObject):
     """Shows the views of the current layout in a viewport and keeps one widget for each view."""
 
     layoutChanged = QtCore.Signal(int)
@@ -82,6 +115,7 @@ class qSlicerLayoutManager(QtCore.QObject):  # noqa: N801
         self._widgets: dict[str, QtWidgets.QWidget] = {}
         self._frame: QtWidgets.QWidget | None = None
         self._shown: tuple[int, str] | None = None
+        self._following = False
         self._events = Observations(self)
 
     # The scene and its layout node
@@ -130,9 +164,17 @@ class qSlicerLayoutManager(QtCore.QObject):  # noqa: N801
 
     def _follow_scene(self) -> None:
         """Have a widget for each view node in the scene, and for no other."""
-        if self._scene.IsBatchProcessing():
-            return
-        nodes = {node.GetID(): node for node in slicer.util.getNodesByClass("vtkMRMLAbstractViewNode")}
+        if self._scene.IsBatchProcessing() or self._following:
+            return  # a new view adds nodes of its own
+        self._following = True
+        try:
+            self._match_widgets_to_nodes()
+        finally:
+            self._following = False
+
+    def _match_widgets_to_nodes(self) -> None:
+        views = slicer.util.getNodesByClass("vtkMRMLAbstractViewNode")
+        nodes = {node.GetID(): node for node in views}
         for node_id in [known for known in self._widgets if known not in nodes]:
             widget = self._widgets.pop(node_id)
             if isinstance(widget, qMRMLSliceWidget):

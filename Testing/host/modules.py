@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import slicer
+import vtk
 from PySide6 import QtCore, QtWidgets
 
 from . import pythonqt
@@ -37,7 +39,7 @@ _REGISTERED = {
 
 
 @pythonqt.plain
-class qSlicerLoadableModule(QtCore.QObject):  # noqa: N801
+class qSlicerLoadableModule(QtCore.QObject):
     """A built-in module: its name, its logic, and for Sequences the tool bar."""
 
     def __init__(self, name: str, logic, parent=None) -> None:
@@ -62,7 +64,7 @@ class qSlicerLoadableModule(QtCore.QObject):  # noqa: N801
 
 
 @pythonqt.plain
-class qSlicerSequencesModule(qSlicerLoadableModule):  # noqa: N801
+class qSlicerSequencesModule(qSlicerLoadableModule):
     """The Sequences module, whose tool bar other modules set the active browser of."""
 
     def toolBar(self):
@@ -75,7 +77,7 @@ class qSlicerSequencesModule(qSlicerLoadableModule):  # noqa: N801
 
 
 @pythonqt.plain
-class qMRMLSequenceBrowserToolBar(QtWidgets.QToolBar):  # noqa: N801
+class qMRMLSequenceBrowserToolBar(QtWidgets.QToolBar):
     """Remembers which sequence browser it controls; draws no controls."""
 
     activeBrowserNodeChanged = QtCore.Signal(object)
@@ -93,7 +95,7 @@ class qMRMLSequenceBrowserToolBar(QtWidgets.QToolBar):  # noqa: N801
 
 
 @pythonqt.plain
-class qSlicerModuleFactoryManager(QtCore.QObject):  # noqa: N801
+class qSlicerModuleFactoryManager(QtCore.QObject):
     """The part of the module factory manager that slicer.util asks."""
 
     def loadedModuleNames(self):
@@ -104,7 +106,7 @@ class qSlicerModuleFactoryManager(QtCore.QObject):  # noqa: N801
 
 
 @pythonqt.plain
-class qSlicerModuleManager(QtCore.QObject):  # noqa: N801
+class qSlicerModuleManager(QtCore.QObject):
     """Finds modules in `slicer.modules`."""
 
     moduleAboutToBeUnloaded = QtCore.Signal(str)
@@ -122,6 +124,17 @@ class qSlicerModuleManager(QtCore.QObject):  # noqa: N801
 
     def factoryManager(self):
         return self._factory
+
+
+@contextlib.contextmanager
+def silent() -> Iterator[None]:
+    """Keep VTK from printing warnings about how the packages set themselves up."""
+    shown = vtk.vtkObject.GetGlobalWarningDisplay()
+    vtk.vtkObject.GlobalWarningDisplayOff()
+    try:
+        yield
+    finally:
+        vtk.vtkObject.SetGlobalWarningDisplay(shown)
 
 
 def register(name: str, module: object) -> None:
@@ -156,12 +169,14 @@ def register_built_in(app) -> None:
     find: Callable[[str], object] = core.app_logic.GetModuleLogic
     logics = {name: find(known) for name, known in _REGISTERED.items()}
     for name, class_name in _LOGICS.items():
-        logic = getattr(slicer, class_name)()
-        logics[name] = core.register_module_logic(logic, logic_name=name)
+        with silent():  # CropVolume's logic registers its node class twice
+            logic = getattr(slicer, class_name)()
+            logics[name] = core.register_module_logic(logic, logic_name=name)
     # The core registers a plain color logic; the module's own one also makes color legends.
     colors = slicer.vtkSlicerColorLogic()
     colors.SetMRMLApplicationLogic(core.app_logic)
-    logics["Colors"] = core.register_module_logic(colors, logic_name="Colors")
+    with silent():  # it finds no color files, see colors.py
+        logics["Colors"] = core.register_module_logic(colors, logic_name="Colors")
     for name, logic in logics.items():
         cls = qSlicerSequencesModule if name == "Sequences" else qSlicerLoadableModule
         register(name, cls(name, logic, app))

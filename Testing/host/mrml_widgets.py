@@ -54,7 +54,7 @@ class Observations:
 
 
 @plain
-class qMRMLWidget(QtWidgets.QWidget):  # noqa: N801
+class qMRMLWidget(QtWidgets.QWidget):
     """A widget with a scene, and a signal that hands it on to the widgets inside."""
 
     mrmlSceneChanged = QtCore.Signal(object)
@@ -74,7 +74,7 @@ class qMRMLWidget(QtWidgets.QWidget):  # noqa: N801
 
 
 @plain
-class qMRMLSliderWidget(ctk.ctkSliderWidget):  # noqa: N801
+class qMRMLSliderWidget(ctk.ctkSliderWidget):
     """A slider with a spin box whose unit comes from the scene."""
 
     def __init__(self, parent=None):
@@ -97,7 +97,7 @@ class qMRMLSliderWidget(ctk.ctkSliderWidget):  # noqa: N801
 
 
 @plain
-class qMRMLSpinBox(ctk.ctkDoubleSpinBox):  # noqa: N801
+class qMRMLSpinBox(ctk.ctkDoubleSpinBox):
     """A spin box whose unit comes from the scene."""
 
     def __init__(self, parent=None):
@@ -120,7 +120,7 @@ class qMRMLSpinBox(ctk.ctkDoubleSpinBox):  # noqa: N801
 
 
 @plain
-class qMRMLRangeWidget(ctk.ctkRangeWidget):  # noqa: N801
+class qMRMLRangeWidget(ctk.ctkRangeWidget):
     """A range whose unit comes from the scene."""
 
     def __init__(self, parent=None):

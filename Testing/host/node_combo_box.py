@@ -20,7 +20,7 @@ def _property(name: str, kind) -> QtCore.Property:
 
 
 @plain
-class qMRMLNodeComboBox(QtWidgets.QWidget):  # noqa: N801
+class qMRMLNodeComboBox(QtWidgets.QWidget):
     """Lists the nodes of some classes, follows the scene, and can create, rename and delete."""
 
     currentNodeChanged = QtCore.Signal((object,), (bool,))
@@ -313,24 +313,6 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):  # noqa: N801
     showHidden = _property("showHidden", bool)
     baseName = _property("baseName", str)
     interactionNodeSingletonTag = _property("interactionNodeSingletonTag", str)
-
-    def setNodeTypes(self, value):
-        self._set_value("nodeTypes", list(value))
-
-    def setNoneEnabled(self, value):
-        self._set_value("noneEnabled", bool(value))
-
-    def setAddEnabled(self, value):
-        self._set_value("addEnabled", bool(value))
-
-    def setRemoveEnabled(self, value):
-        self._set_value("removeEnabled", bool(value))
-
-    def setEditEnabled(self, value):
-        self._set_value("editEnabled", bool(value))
-
-    def setRenameEnabled(self, value):
-        self._set_value("renameEnabled", bool(value))
 
     def _set_value(self, name: str, value) -> None:
         if self._values[name] != value:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib.abc
 import importlib.machinery
 import importlib.util
+import os
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -34,6 +35,12 @@ _FILES = {
     "PyTorchUtils": ("pytorch_utils.py", None),
 }
 _UTIL = "Base/Python/slicer/util.py"
+
+_WIDGETS_NAMED_BY_SLICER = (
+    "ctkCheckablePushButton",
+    "ctkColorPickerButton",
+    "ctkDoubleRangeSlider",
+)
 
 _finder: _Finder | None = None
 
@@ -84,6 +91,8 @@ def install(slicer_source: str | None = None) -> None:
     source = Path(slicer_source).resolve() if slicer_source else None
     if source is not None and not (source / _UTIL).is_file():
         raise FileNotFoundError(f"{source} holds no Slicer source tree: {_UTIL} is not there")
+    # Whatever runs pip from here on, ours or Slicer's own code, fetches nothing.
+    os.environ["PIP_NO_INDEX"] = "1"
     _finder = _Finder(source)
     sys.meta_path.insert(0, _finder)
     _take_back_leaked_names()
@@ -91,6 +100,8 @@ def install(slicer_source: str | None = None) -> None:
         _complete_util()
     else:
         _replace_util(source / _UTIL)
+        _name_missing_widgets()
+        _let_menus_have_any_parent()
     from . import scripted_module
 
     scripted_module.expose()
@@ -144,6 +155,34 @@ def _complete_util() -> None:
 def _replace_util(path: Path) -> None:
     slicer.util = _load("slicer.util", path)
     sys.modules["slicer.util"] = slicer.util
+
+
+def _name_missing_widgets() -> None:
+    """Give Slicer's connectors the names of widgets that the host lacks; none can be made."""
+    import ctk
+
+    def refuse(self, *_):
+        raise NotImplementedError(f"the host has no {type(self).__name__}")
+
+    for name in _WIDGETS_NAMED_BY_SLICER:
+        if not hasattr(ctk, name):
+            setattr(ctk, name, type(name, (), {"__init__": refuse}))
+
+
+def _let_menus_have_any_parent() -> None:
+    """Let `qt.QMenu(x)` ignore an x that is no widget, as PythonQt does.
+
+    Slicer's developer section gives its menu the Python object of the panel as parent.
+    """
+    from PySide6 import QtWidgets
+
+    native = QtWidgets.QMenu.__init__
+
+    def init(self, *arguments, **options):
+        taken = [one for one in arguments if isinstance(one, (QtWidgets.QWidget, str))]
+        native(self, *taken, **options)
+
+    QtWidgets.QMenu.__init__ = init
 
 
 def _load(name: str, path: Path) -> ModuleType:

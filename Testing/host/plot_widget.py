@@ -31,7 +31,7 @@ _PENS = {
 
 
 @plain
-class qMRMLPlotView(Canvas):  # noqa: N801
+class qMRMLPlotView(Canvas):
     """Draws the chart that a plot view node selects, and follows every node it is made of."""
 
     mrmlSceneChanged = QtCore.Signal(object)
@@ -60,17 +60,11 @@ class qMRMLPlotView(Canvas):  # noqa: N801
     def renderWindow(self):
         return self._view.GetRenderWindow()
 
-    def mrmlScene(self):
-        return self._scene
-
     def setMRMLScene(self, scene):
         if scene is self._scene:
             return
         self._scene = scene
         self.mrmlSceneChanged.emit(scene)
-
-    def mrmlPlotViewNode(self):
-        return self._node
 
     def setMRMLPlotViewNode(self, node):
         self._node_events.clear()
@@ -80,10 +74,7 @@ class qMRMLPlotView(Canvas):  # noqa: N801
 
     def fitToContent(self):
         self._chart.RecalculateBounds()
-        self.scheduleRender()
-
-    def sizeHint(self):
-        return QtCore.QSize(360, 240)
+        self._request()
 
     # Nodes
 
@@ -106,7 +97,7 @@ class qMRMLPlotView(Canvas):  # noqa: N801
             for node in watched:
                 self._content_events.add(node, vtk.vtkCommand.ModifiedEvent, self._follow)
             self._watched = watched
-        self.scheduleRender()
+        self._request()
 
     # Drawing
 
@@ -181,7 +172,7 @@ class qMRMLPlotView(Canvas):  # noqa: N801
 
 
 @plain
-class qMRMLPlotWidget(qMRMLWidget):  # noqa: N801
+class qMRMLPlotWidget(qMRMLWidget):
     """A plot view under a bar with its name; also made by panels, with no layout around it."""
 
     def __init__(self, parent=None) -> None:
@@ -211,10 +202,10 @@ class qMRMLPlotWidget(qMRMLWidget):  # noqa: N801
         self._view.setMRMLScene(scene)
 
     def mrmlPlotViewNode(self):
-        return self._view.mrmlPlotViewNode()
+        return self._view._node
 
     def mrmlAbstractViewNode(self):
-        return self._view.mrmlPlotViewNode()
+        return self._view._node
 
     def setMRMLPlotViewNode(self, node):
         self._view.setMRMLPlotViewNode(node)
@@ -224,7 +215,7 @@ class qMRMLPlotWidget(qMRMLWidget):  # noqa: N801
         self.setMRMLPlotViewNode(node)
 
     def setRenderPaused(self, pause):
-        self._view.setRenderPaused(pause)
+        self._view._set_paused(pause)
 
 
 class ViewBar(QtWidgets.QLabel):

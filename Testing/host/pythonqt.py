@@ -47,11 +47,14 @@ def install() -> None:
         cls.__delattr__ = _delete_attribute
         cls.__getattr__ = _missing_attribute
         if "__getattribute__" in cls.__dict__:
-            # PySide6's own look-up always finds its own connect(), whatever the class holds.
-            cls.__getattribute__ = object.__getattribute__
+            # PySide6's own look-up always finds its own connect(), whatever the class holds. (It
+            # also reads QtCore.Property, which is given the means to do that itself below.)
+            cls.__getattribute__ = _looking_up(cls)
         _plain_classes.add(cls)
         if "exec" in cls.__dict__:
             cls.exec_ = _exec
+    QtCore.Property.__get__ = _get_python_property
+    QtCore.Property.__set__ = _set_python_property
     QtCore.QObject.connect = _connect
     QtCore.QObject.disconnect = _disconnect
     QtCore.QObject.className = lambda self: self.metaObject().className()
@@ -62,6 +65,23 @@ def install() -> None:
             if isinstance(cls, type):
                 _loosen_enumerations(cls)
     _return_only_the_first()
+
+
+def _looking_up(cls: type) -> Callable:
+    """Attribute look-up without PySide6's exception for connect().
+
+    Some classes have a look-up of their own for methods that are static and not (QFile.exists):
+    theirs is kept for those.
+    """
+    native = cls.__dict__["__getattribute__"]
+    if cls is QtCore.QObject:
+        return object.__getattribute__
+
+    def look_up(self, name):
+        own = name in ("connect", "disconnect")
+        return object.__getattribute__(self, name) if own else native(self, name)
+
+    return look_up
 
 
 def plain(cls: type) -> type:
@@ -140,6 +160,16 @@ class _QtProperty:
         )
 
 
+def _get_python_property(self: QtCore.Property, instance, owner=None):
+    return self if instance is None else self.fget(instance)
+
+
+def _set_python_property(self: QtCore.Property, instance, value) -> None:
+    if self.fset is None:
+        raise AttributeError(f"this property of {type(instance).__name__} is not writable")
+    self.fset(instance, value)
+
+
 def _add_properties(cls: type) -> None:
     meta = cls.staticMetaObject
     for index in range(meta.propertyCount()):
@@ -174,7 +204,7 @@ def _method(cls: type, name: str) -> object:
 
 @contextlib.contextmanager
 def without_child_attributes() -> Iterator[None]:
-    """Inside, setting a QObject as an attribute has no effect.
+    """Inside, setting a QObject as a public attribute has no effect.
 
     PySide6's loader of .ui files sets every child as an attribute of the top widget. PythonQt
     finds children by name without that (and after properties of the same name).
@@ -188,7 +218,7 @@ def without_child_attributes() -> Iterator[None]:
 
 
 def _set_attribute(self, name: str, value) -> None:
-    if _ignore_children and isinstance(value, QtCore.QObject):
+    if _ignore_children and isinstance(value, QtCore.QObject) and not name.startswith("_"):
         return
     cls = type(self)
     for base in cls.__mro__:
@@ -197,11 +227,15 @@ def _set_attribute(self, name: str, value) -> None:
             if hasattr(type(found), "__set__"):
                 type(found).__set__(found, self, value)
                 return
+            if isinstance(value, QtCore.SignalInstance):
+                break  # PySide6 keeps the signals of objects made in C++ when first asked for
             if cls in _plain_classes and not name.startswith("_"):
                 raise AttributeError(f"'{name}' can not be overwritten on {cls.__name__} object")
             break
     if name.encode() in self.dynamicPropertyNames():
         self.setProperty(name, value)
+    elif isinstance(value, QtCore.SignalInstance):
+        self.__dict__[name] = value
     elif cls not in _plain_classes or (
         name.startswith("_") and not cls.__module__.startswith("PySide6")
     ):

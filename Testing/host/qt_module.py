@@ -67,9 +67,7 @@ def class_has(cls: type, attribute: str) -> bool:
             return False
         if base.__module__.startswith("PySide6"):
             names = wrapped_names().get(base.__name__, frozenset())
-            if names is None:
-                return hasattr(cls, attribute)
-            if attribute in names:
+            if attribute in names if names is not None else hasattr(base, attribute):
                 return True
     if cls is QtCore.Qt:
         return hasattr(cls, attribute)

@@ -133,9 +133,6 @@ class qSlicerScriptedLoadableModuleWidget(QtWidgets.QWidget):
     def nodeEditable(self, node):
         return float(self._call("nodeEditable", node) or 0.0)
 
-    def mrmlScene(self):
-        return self._scene
-
     def setMRMLScene(self, scene):
         if scene is not self._scene:
             self._scene = scene

@@ -11,6 +11,7 @@ from trame_slicer.views.abstract_view import AbstractView
 from trame_slicer.views.render_scheduler import ScheduledRenderStrategy
 from vtkmodules.util.numpy_support import vtk_to_numpy
 
+from .modules import silent
 from .mrml_widgets import Observations, qMRMLSliderWidget, qMRMLWidget
 from .pythonqt import plain
 
@@ -53,44 +54,38 @@ class Canvas(QtWidgets.QWidget):
     def _draw(self, width: int, height: int) -> QtGui.QImage:
         raise NotImplementedError
 
-    def scheduleRender(self):
+    def _request(self) -> None:
         self._stale = True
         if not self._paused and self.isVisible():
             self._timer.start()
 
-    def forceRender(self):
+    def _render_now(self) -> None:
         self._timer.stop()
         if self.width > 1 and self.height > 1:
             self._image = self._draw(self.width, self.height)
             self._stale = False
             self.update()
 
-    def pauseRender(self):
-        self.setRenderPaused(True)
-
-    def resumeRender(self):
-        self.setRenderPaused(False)
-
-    def setRenderPaused(self, pause):
+    def _set_paused(self, pause: bool) -> None:
         self._paused = max(0, self._paused + (1 if pause else -1))
         if not self._paused and self._stale:
-            self.scheduleRender()
+            self._request()
 
     def _render_if_shown(self) -> None:
         if not self._paused and self.isVisible():
-            self.forceRender()
+            self._render_now()
 
     def resizeEvent(self, event):
         super().resizeEvent(event)
-        self.scheduleRender()
+        self._request()
 
     def showEvent(self, event):
         super().showEvent(event)
-        self.scheduleRender()
+        self._request()
 
     def paintEvent(self, event):
         if self._stale or self._image.size() != self.size:
-            self.forceRender()
+            self._render_now()
         painter = QtGui.QPainter(self)
         painter.drawImage(0, 0, self._image)
         painter.end()
@@ -105,7 +100,7 @@ class _OnCanvas(ScheduledRenderStrategy):
 
     def schedule_render(self) -> None:
         if shiboken6.isValid(self._canvas):
-            self._canvas.scheduleRender()
+            self._canvas._request()
 
 
 class _Pipeline(SliceView):
@@ -114,6 +109,10 @@ class _Pipeline(SliceView):
     The class it derives from makes a node of its own and sets its orientation; here both come from
     the layout description.
     """
+
+    def __init__(self, *arguments) -> None:
+        with silent():  # it observes an event that VTK announces the end of
+            super().__init__(*arguments)
 
     def set_scene(self, scene) -> None:
         node = scene.GetSingletonNode(self.name, "vtkMRMLSliceNode")
@@ -145,7 +144,7 @@ class _Pipeline(SliceView):
 
 
 @plain
-class qMRMLSliceView(Canvas):  # noqa: N801
+class qMRMLSliceView(Canvas):
     """The picture of a slice view; the wheel steps through slices."""
 
     def __init__(self, pipeline: _Pipeline, parent=None) -> None:
@@ -157,6 +156,21 @@ class qMRMLSliceView(Canvas):  # noqa: N801
     def _draw(self, width, height):
         self._pipeline.show_at(width, height)
         return window_image(self._pipeline.render_window())
+
+    def scheduleRender(self):
+        self._request()
+
+    def forceRender(self):
+        self._render_now()
+
+    def pauseRender(self):
+        self._set_paused(True)
+
+    def resumeRender(self):
+        self._set_paused(False)
+
+    def setRenderPaused(self, pause):
+        self._set_paused(pause)
 
     def mrmlSliceNode(self):
         return self._pipeline.get_view_node()
@@ -181,8 +195,22 @@ class qMRMLSliceView(Canvas):  # noqa: N801
         controller.setSliceOffsetValue(slider.value + step)
 
 
+def _fit_icon() -> QtGui.QIcon:
+    """Four corners around a square, as on Slicer's button."""
+    pixmap = QtGui.QPixmap(16, 16)
+    pixmap.fill(QtGui.QColor(0, 0, 0, 0))
+    painter = QtGui.QPainter(pixmap)
+    painter.setPen(QtGui.QPen(QtGui.QColor("#202020"), 1.5))
+    for x, y in ((2, 2), (13, 2), (2, 13), (13, 13)):
+        painter.drawLine(x, y, x + (4 if x < 8 else -4), y)
+        painter.drawLine(x, y, x, y + (4 if y < 8 else -4))
+    painter.drawRect(6, 6, 4, 4)
+    painter.end()
+    return QtGui.QIcon(pixmap)
+
+
 @plain
-class qMRMLSliceControllerWidget(qMRMLWidget):  # noqa: N801
+class qMRMLSliceControllerWidget(qMRMLWidget):
     """The colored bar over a slice view: name, fit button, and slider of the slice offset."""
 
     renderRequested = QtCore.Signal()
@@ -194,7 +222,7 @@ class qMRMLSliceControllerWidget(qMRMLWidget):  # noqa: N801
         self._label.setObjectName("ViewLabel")
         self._fit = QtWidgets.QToolButton(self)
         self._fit.setObjectName("FitToWindowToolButton")
-        self._fit.setText("⛶")
+        self._fit.setIcon(_fit_icon())
         self._fit.setAutoRaise(True)
         self._fit.setToolTip("Adjust the slice viewer's field of view to match the extent")
         self._fit.clicked.connect(self.fitSliceToBackground)
@@ -298,7 +326,7 @@ class qMRMLSliceControllerWidget(qMRMLWidget):  # noqa: N801
 
 
 @plain
-class qMRMLSliceWidget(qMRMLWidget):  # noqa: N801
+class qMRMLSliceWidget(qMRMLWidget):
     """A slice view with its controller, for one slice node of the scene."""
 
     def __init__(self, node, parent=None) -> None:

@@ -12,7 +12,7 @@ from .pythonqt import plain
 
 
 @plain
-class qMRMLTableView(QtWidgets.QTableView):  # noqa: N801
+class qMRMLTableView(QtWidgets.QTableView):
     """Shows a table node and follows its changes; cells of unlocked tables can be edited."""
 
     mrmlSceneChanged = QtCore.Signal(object)
@@ -103,7 +103,7 @@ def _text(value: vtk.vtkVariant) -> str:
 
 
 @plain
-class qMRMLTableWidget(qMRMLWidget):  # noqa: N801
+class qMRMLTableWidget(qMRMLWidget):
     """A table view under a bar with its name."""
 
     def __init__(self, parent=None) -> None:

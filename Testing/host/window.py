@@ -16,7 +16,7 @@ _PANEL_WIDTH = 430
 
 
 @plain
-class qSlicerModuleSelectorToolBar(QtWidgets.QToolBar):  # noqa: N801
+class qSlicerModuleSelectorToolBar(QtWidgets.QToolBar):
     """Names the module in the panel and switches between modules."""
 
     moduleSelected = QtCore.Signal(str)
@@ -44,7 +44,7 @@ class qSlicerModuleSelectorToolBar(QtWidgets.QToolBar):  # noqa: N801
 
 
 @plain
-class qSlicerMainWindow(QtWidgets.QMainWindow):  # noqa: N801
+class qSlicerMainWindow(QtWidgets.QMainWindow):
     """The main window, with the object name that slicer.util finds it by."""
 
     initialWindowShown = QtCore.Signal()

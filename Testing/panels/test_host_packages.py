@@ -390,6 +390,18 @@ def test_a_node_selector_lists_the_types_of_its_parameter(node) -> None:
     assert selector.currentNode() is None
 
 
+def test_a_range_has_a_widget(node) -> None:
+    widget = ctk.ctkRangeWidget()
+    wrapper = Everything(node)
+    wrapper.connectParametersToGui({"window": widget})
+    assert (widget.minimum, widget.maximum) == (0, 10)
+    assert (widget.minimumValue, widget.maximumValue) == (2, 3)
+    widget.setValues(1, 8)
+    assert (wrapper.window.minimum, wrapper.window.maximum) == (1, 8)
+    wrapper.window = FloatRange(4, 5)
+    assert (widget.minimumValue, widget.maximumValue) == (4, 5)
+
+
 NOT_CONNECTED = {
     "a radio button": (lambda: qt.QRadioButton(), bool, False),
     "plain text": (lambda: qt.QPlainTextEdit(), str, ""),

@@ -17,7 +17,7 @@ host.start()
 
 import qt  # noqa: E402
 import slicer  # noqa: E402
-from host import scripted_module  # noqa: E402
+from host import api_names, scripted_module  # noqa: E402
 
 MODULE = """
 import logging
@@ -77,6 +77,7 @@ class HostSampleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def cleanup(self):
         self.history.append("cleanup")
+        self.setParameterNode(None)
         self.removeObservers()
 
     def enter(self):
@@ -85,10 +86,7 @@ class HostSampleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def exit(self):
         self.history.append("exit")
-        if self._parameterNode:
-            self._parameterNode.disconnectGui(self._parameterNodeGuiTag)
-            self._parameterNodeGuiTag = None
-            self.removeObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self._check)
+        self.setParameterNode(None)
 
     def onClose(self, caller, event):
         self.setParameterNode(None)
@@ -249,6 +247,19 @@ def test_the_module_object_takes_only_what_slicers_takes(sample_file: Path) -> N
         module.path = "elsewhere"
     with pytest.raises(AttributeError):
         module.descripton = "a typing mistake"
+
+
+@pytest.mark.parametrize("name", ["", "Widget"])
+def test_the_classes_have_no_names_of_their_own(name: str) -> None:
+    known = api_names.load()
+    if known is None:
+        pytest.skip("the list of Slicer's names is not here")
+    cls = getattr(slicer, f"qSlicerScriptedLoadableModule{name}")
+    public = {key for key in vars(cls) if not key.startswith("_")} - {"staticMetaObject"}
+    # These two are not in the list, because Slicer gives them to Python in another way.
+    public -= {"widgetRepresentation", "createNewWidgetRepresentation"}
+    assert public
+    assert not {key for key in public if not known.has_attribute(cls.__name__, key)}
 
 
 def test_opening_builds_the_panel_once(sample_file: Path) -> None:

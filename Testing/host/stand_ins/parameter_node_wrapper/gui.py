@@ -91,8 +91,8 @@ def createGuiConnector(widget, datatype):
     Raises:
         RuntimeError: the widget cannot show the type, or an annotation that it needs is missing.
     """
-    for classes, fits, make in _TABLE:
-        if type(widget) in classes() and fits(bare(datatype)):
+    for names, fits, make in _TABLE:
+        if type(widget) in _classes(names) and fits(bare(datatype)):
             return make(widget, datatype)
     raise RuntimeError(f"a {type(widget)} cannot show a parameter of type {datatype}")
 
@@ -249,34 +249,31 @@ def _is_a(base):
     return lambda datatype: isinstance(datatype, type) and issubclass(datatype, base)
 
 
-# The classes are looked up when they are needed: an application may not have all of them.
+def _classes(names):
+    """Return the classes of that name; an application may not have all of them."""
+    homes = (qt, ctk, slicer)
+    found = [getattr(home, name, None) for name in names.split() for home in homes]
+    return [one for one in found if one is not None]
+
+
+# Names of widget classes, which types they can show, and what connects them.
 _TABLE = (
-    (lambda: (qt.QCheckBox, ctk.ctkCheckBox), _is(bool), _check_box),
-    (lambda: (qt.QPushButton, ctk.ctkCheckablePushButton), _is(bool), _button),
-    (lambda: (qt.QSlider, qt.QSpinBox), _is(int), _integer),
+    ("QCheckBox ctkCheckBox", _is(bool), _check_box),
+    ("QPushButton ctkCheckablePushButton", _is(bool), _button),
+    ("QSlider QSpinBox", _is(int), _integer),
     (
-        lambda: (
-            qt.QDoubleSpinBox,
-            ctk.ctkSliderWidget,
-            ctk.ctkDoubleSlider,
-            ctk.ctkDoubleSpinBox,
-            slicer.qMRMLSliderWidget,
-            slicer.qMRMLSpinBox,
-        ),
+        "QDoubleSpinBox ctkSliderWidget ctkDoubleSlider ctkDoubleSpinBox qMRMLSliderWidget"
+        " qMRMLSpinBox",
         _is(float, int),
         _real,
     ),
-    (lambda: (qt.QComboBox, ctk.ctkComboBox), _is(int, float, str, bool), _choice),
-    (lambda: (qt.QComboBox, ctk.ctkComboBox), _is_a(enum.Enum), _enumeration),
-    (lambda: (qt.QLineEdit,), _is(str), _line),
-    (lambda: (qt.QLabel,), _is(str), _label),
-    (lambda: (qt.QTextEdit,), _is(str), _text),
-    (
-        lambda: (ctk.ctkRangeWidget, ctk.ctkDoubleRangeSlider, slicer.qMRMLRangeWidget),
-        _is(FloatRange),
-        _range,
-    ),
-    (lambda: (ctk.ctkPathLineEdit,), _is_a(pathlib.PurePath), _path),
-    (lambda: (ctk.ctkDirectoryButton,), _is_a(pathlib.PurePath), _directory),
-    (lambda: (slicer.qMRMLNodeComboBox,), lambda datatype: bool(node_classes(datatype)), _node),
+    ("QComboBox ctkComboBox", _is(int, float, str, bool), _choice),
+    ("QComboBox ctkComboBox", _is_a(enum.Enum), _enumeration),
+    ("QLineEdit", _is(str), _line),
+    ("QLabel", _is(str), _label),
+    ("QTextEdit", _is(str), _text),
+    ("ctkRangeWidget ctkDoubleRangeSlider qMRMLRangeWidget", _is(FloatRange), _range),
+    ("ctkPathLineEdit", _is_a(pathlib.PurePath), _path),
+    ("ctkDirectoryButton", _is_a(pathlib.PurePath), _directory),
+    ("qMRMLNodeComboBox", lambda datatype: bool(node_classes(datatype)), _node),
 )

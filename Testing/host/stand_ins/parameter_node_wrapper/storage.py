@@ -77,7 +77,7 @@ class Nothing(Store):
 
     def check(self, value):
         if value is not None:
-            raise ValueError(f"{value!r} is not None")
+            raise TypeError(f"{value!r} is not None")
 
     def default(self):
         return None

@@ -1,0 +1,62 @@
+"""A coarse copy of an image, as a shorter scan would have given it, to try the method on."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+from slicer.i18n import tr as _
+
+from mriforge.volume import Series
+from MRIForgeLib.exchange import receive, send
+from MRIForgeLib.nodes import snapshot_steps
+from MRIForgeLib.placing import (
+    Place,
+    add_series_steps,
+    add_volume,
+    provenance_attributes,
+    remove_result,
+)
+
+
+class CoarseTask:
+    """Keeps the centre of in-plane k-space; a task of :class:`MRIForgeLib.run.Run`.
+
+    ``collect`` gives ``result`` and, of a series, ``sequence``.
+
+    Args:
+        node: volume, sequence or its proxy.
+        keep: fraction of k-space, above 0 and at most 1.
+        all_frames: of a sequence; otherwise the frame that is shown.
+    """
+
+    command = "degrade"
+
+    def __init__(self, node: Any, keep: float, all_frames: bool = True) -> None:
+        self.node, self.keep, self.all_frames = node, keep, all_frames
+        self.place = Place.of(node)
+
+    def export(self, folder: Path) -> Generator[None, None, dict[str, Any]]:
+        """Writes the image into ``folder``; returns the options of the job."""
+        image = yield from snapshot_steps(self.node, all_frames=self.all_frames)
+        return {
+            "input": (yield from send(image, folder / "input.npy")),
+            "output": str(folder / "output.npy"),
+            "keep": self.keep,
+            "axes": (0, 1),
+        }
+
+    def collect(self, folder: Path, result: dict[str, Any]) -> Generator[Any, None, dict[str, Any]]:
+        """Puts the coarse image into the scene, beside its original."""
+        image = yield from receive(Path(result["output"]))
+        name = _("{input} coarse").format(input=self.place.name)
+        attributes = provenance_attributes(self.command, result, self.place.name)
+        if isinstance(image, Series):
+            sequence, proxy = yield from add_series_steps(image, self.place, name, attributes)
+            return {"result": proxy, "sequence": sequence}
+        return {"result": add_volume(image, self.place, name, attributes)}
+
+    def discard(self, nodes: dict[str, Any]) -> None:
+        """Takes the coarse image out of the scene again."""
+        remove_result(nodes)
