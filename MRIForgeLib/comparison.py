@@ -110,14 +110,16 @@ class Comparison:
         manager = slicer.app.layoutManager()
         if manager is None or "result" not in self.nodes:
             return False
-        self._take_over(manager)
-        self._style(difference_limit)
-        self._arrange(manager)
-        self._turn(manager, orientation or self._acquisition_plane())
-        self._fit(manager)
-        if crosshair:
-            self._show_crosshair()
-        self._follow_browsers()
+        # Everything is drawn once, at the end.
+        with slicer.util.RenderBlocker():
+            self._take_over(manager)
+            self._style(difference_limit)
+            self._arrange(manager)
+            self._turn(manager, orientation or self._acquisition_plane())
+            self._fit(manager)
+            if crosshair:
+                self._show_crosshair()
+            self._follow_browsers()
         return True
 
     def close(self) -> None:
@@ -128,21 +130,10 @@ class Comparison:
         for browser, tag in self._followed:
             browser.RemoveObserver(tag)
         self._followed.clear()
-        self._memory.restore()
-        crosshair = _crosshair()
-        if self._crosshair_mode is not None and crosshair is not None:
-            crosshair.SetCrosshairMode(self._crosshair_mode)
-        self._crosshair_mode = None
-        manager = slicer.app.layoutManager()
-        if manager is None:
-            return
-        if layout.is_ours(manager.layout):
-            manager.setLayout(self._previous_layout)
-        # The views stay alive, hidden: they need not follow the volumes any more.
-        for tag in layout.TAGS.values():
-            widget = manager.sliceWidget(tag)
-            if widget is not None:
-                widget.mrmlSliceCompositeNode().SetBackgroundVolumeID(None)
+        with slicer.util.RenderBlocker():
+            self._memory.restore()
+            self._hide_crosshair()
+            self._leave_views()
 
     def metrics_table(self, figures: Mapping[str, Any]) -> slicer.vtkMRMLTableNode:
         """The figures as a table beside the result, shown below the views if they are open.
@@ -167,8 +158,9 @@ class Comparison:
         self._table.SetAttribute("MRIForge.figuresOf", names["result"])
         manager = slicer.app.layoutManager()
         if self.is_open and manager is not None and layout.is_ours(manager.layout):
-            self._arrange(manager)
-            self._fit(manager)
+            with slicer.util.RenderBlocker():
+                self._arrange(manager)
+                self._fit(manager)
         return self._table
 
     def _take_over(self, manager: Any) -> None:
@@ -240,18 +232,19 @@ class Comparison:
             node.JumpSliceByCentering(*middle[:3])
 
     def _fit(self, manager: Any) -> None:
-        """The whole result in every view, at one field of view, at the slice that is shown.
+        """The whole result in every view, at one field of view, at the slice it is shown at.
 
         Linked zooming hands the width of the field of view to the other views, so one width it
         is; the view with the least room for the result decides.
         """
         result = self._nodes["result"]
-        slices = [widget.mrmlSliceNode() for widget in self._widgets(manager).values()]
-        if not slices:
+        slices = {role: w.mrmlSliceNode() for role, w in self._widgets(manager).items()}
+        if "result" not in slices:
             return
-        to_world = slicer.util.arrayFromVTKMatrix(slices[0].GetSliceToRAS())
+        plane = slices["result"].GetSliceToRAS()
+        to_world = slicer.util.arrayFromVTKMatrix(plane)
         to_slice = vtk.vtkMatrix4x4()
-        vtk.vtkMatrix4x4.Invert(slices[0].GetSliceToRAS(), to_slice)
+        vtk.vtkMatrix4x4.Invert(plane, to_slice)
         bounds = [0.0] * 6
         result.GetSliceBounds(bounds, to_slice)
         extent = np.subtract(bounds[1::2], bounds[::2])
@@ -259,11 +252,11 @@ class Comparison:
         center = to_world @ middle
         width = max(
             max(extent[0], extent[1] * node.GetDimensions()[0] / max(1, node.GetDimensions()[1]))
-            for node in slices
+            for node in slices.values()
         )
         if not width > 0:
             return
-        for node in slices:
+        for node in slices.values():
             columns, rows = node.GetDimensions()[:2]
             blocked = node.StartModify()
             node.SetXYZOrigin(0.0, 0.0, 0.0)
@@ -288,6 +281,25 @@ class Comparison:
         if self._crosshair_mode is None:
             self._crosshair_mode = crosshair.GetCrosshairMode()
         crosshair.SetCrosshairMode(slicer.vtkMRMLCrosshairNode.ShowSmallBasic)
+
+    def _hide_crosshair(self) -> None:
+        crosshair = _crosshair()
+        if self._crosshair_mode is not None and crosshair is not None:
+            crosshair.SetCrosshairMode(self._crosshair_mode)
+        self._crosshair_mode = None
+
+    def _leave_views(self) -> None:
+        """Back to the layout of before, unless the user has chosen another himself."""
+        manager = slicer.app.layoutManager()
+        if manager is None:
+            return
+        if layout.is_ours(manager.layout):
+            manager.setLayout(self._previous_layout)
+        # The views stay alive, hidden: they need not follow the volumes any more.
+        for tag in layout.TAGS.values():
+            widget = manager.sliceWidget(tag)
+            if widget is not None:
+                widget.mrmlSliceCompositeNode().SetBackgroundVolumeID(None)
 
     def _follow_browsers(self) -> None:
         """Images of series on other sequence browsers show the same frame as the result."""

@@ -53,16 +53,20 @@ def volume_from_node(
     return Volume(_voxels(node), grid, {"source": node.GetName()})
 
 
-def grid_of(node: slicer.vtkMRMLNode, relative_to: slicer.vtkMRMLNode | None = None) -> Grid:
+def grid_of(
+    node: slicer.vtkMRMLNode,
+    relative_to: slicer.vtkMRMLNode | None = None,
+    labels: bool = True,
+) -> Grid:
     """The grid of a volume or of a sequence's first frame; voxels are not copied.
 
-    Label maps are accepted. Args and errors as of :func:`volume_from_node`.
+    Args and errors as of :func:`volume_from_node`.
     """
     source = _as_sequence(node)
     if source is None:
-        _check_volume(node, labels=True)
+        _check_volume(node, labels)
         return _grid(node, _transform_between(node, relative_to or node), node.GetName())
-    frame = _frame(source.sequence, 0, labels=True)
+    frame = _frame(source.sequence, 0, labels=labels)
     place = source.proxy
     between = _transform_between(place, place if relative_to is None else relative_to)
     return _grid(frame, between, node.GetName())

@@ -44,7 +44,7 @@ def register(icons: str) -> None:
     logic.registerCustomSampleDataSource(
         category=CATEGORY,
         sampleName=SERIES_NAME,
-        thumbnailFileName=str(Path(icons) / f"{SERIES_NAME}.png"),
+        thumbnailFileName=str(Path(icons) / f"SuperResMRI-{SERIES_NAME}.png"),
         uris=SPINE_URL,
         fileNames=SPINE_FILE,
         nodeNames=SERIES_NAME,

@@ -24,12 +24,13 @@ except ImportError:
     sys.path.append(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
     import MRIForgeLib
 
-from mriforge.errors import Cancelled, MRIForgeError
+from mriforge.errors import MRIForgeError
 from mriforge.superres.choices import DEFAULT_MODEL, TASK, choice_named, choices
 from MRIForgeLib import dependencies, sample_data
 from MRIForgeLib.charts import quality_chart
 from MRIForgeLib.comparison import Comparison
 from MRIForgeLib.nodes import sequence_of
+from MRIForgeLib.provenance import keep_in_files_of
 from MRIForgeLib.superres import advice, summary
 from MRIForgeLib.superres.coarse import CoarseTask
 from MRIForgeLib.superres.session import SuperresSession
@@ -175,6 +176,7 @@ class SuperResMRIWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, View)
         scene = slicer.mrmlScene
         self.addObserver(scene, scene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(scene, scene.EndCloseEvent, self.onSceneEndClose)
+        self.addObserver(scene, scene.EndImportEvent, self.onSceneEndImport)
         ui = self.ui
         self.runSection = RunSection(
             ui, (ui.inputsSection, ui.methodSection, ui.tuningSection, ui.advancedSection)
@@ -200,9 +202,10 @@ class SuperResMRIWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, View)
 
     def cleanup(self) -> None:
         """Called when the application closes and the module widget is destroyed."""
-        if self.session is not None:
-            self.session.view = View()
-            self.session.cancel()
+        session, self.session = self.session, None
+        if session is not None:
+            session.view = View()
+            session.cancel()
         self.closeComparison()
         self.setParameterNode(None)
         self.removeObservers()
@@ -231,6 +234,12 @@ class SuperResMRIWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, View)
         self.ui.compareButton.enabled = False
         self.ui.summaryLabel.text = _("Nothing has been computed yet.")
         if self.parent.isEntered:
+            self.initializeParameterNode()
+
+    def onSceneEndImport(self, caller, event) -> None:
+        """Called after a scene was loaded: the parameter node's wrapper has remembered old nodes."""
+        keep_in_files_of(slicer.mrmlScene)
+        if self._parameterNode:
             self.initializeParameterNode()
 
     def initializeParameterNode(self) -> None:
@@ -276,8 +285,11 @@ class SuperResMRIWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, View)
         ui.epochsSpinBox.setVisible(node.tuningStop == EPOCHS_STOP)
         ui.tuningLengthLabel.text = tuning_text(node.tuningStop)
         ui.methodComboBox.setCurrentIndex(ui.methodComboBox.findData(node.method))
-        ui.methodDescriptionLabel.text = advice.describe(choice_named(node.method))
+        choice = choice_named(node.method)
+        ui.methodDescriptionLabel.text = advice.describe(choice)
+        ui.methodDescriptionLabel.toolTip = advice.limits(choice)
         ui.previewLabel.text = advice.preview(wishes)
+        ui.previewLabel.setVisible(bool(ui.previewLabel.text))
         self._showDoubts(advice.doubts(wishes))
         ui.coarseButton.enabled = wishes.input_node is not None and self.session is None
         if self.session is None:
@@ -325,9 +337,7 @@ class SuperResMRIWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, View)
             return
         wishes = wishesOf(self._parameterNode)
         with slicer.util.tryWithErrorDisplay(_("The job could not be started.")):
-            try:
-                dependencies.ensure("SuperResMRI", interactive=True)
-            except Cancelled:
+            if not self.runSection.install_packages("SuperResMRI"):
                 return
             self.runSection.drop_charts()
             if wishes.finetune:
@@ -339,11 +349,8 @@ class SuperResMRIWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, View)
         node = self._parameterNode
         keep = self.ui.coarseSpinBox.value / 100.0
         with slicer.util.tryWithErrorDisplay(_("The job could not be started.")):
-            try:
-                dependencies.ensure("SuperResMRI", interactive=True)
-            except Cancelled:
-                return
-            self._start(Single(CoarseTask(node.inputNode, keep, node.allFrames), self))
+            if self.runSection.install_packages("SuperResMRI"):
+                self._start(Single(CoarseTask(node.inputNode, keep, node.allFrames), self))
 
     def _start(self, session) -> None:
         self.session = session

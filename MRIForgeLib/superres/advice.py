@@ -72,12 +72,12 @@ def doubts(wishes: Wishes) -> list[str]:
 
 def describe(choice: Choice | None) -> str:
     """Text below the list of methods."""
-    if choice is None:
-        return ""
-    if choice.needs:
-        return f"{choice.sentence} {choice.needs}"
-    limits = choice.card.limits if choice.card is not None else ""
-    return f"{choice.sentence} {limits}".strip()
+    return "" if choice is None else f"{choice.sentence} {choice.needs}".strip()
+
+
+def limits(choice: Choice | None) -> str:
+    """What the model was trained for and what it has never seen."""
+    return choice.card.limits if choice is not None and choice.card is not None else ""
 
 
 def remembered_model(prior_node: Any) -> str:
@@ -144,11 +144,12 @@ def _bad_grid(wishes: Wishes) -> str:
 
 def _plan(wishes: Wishes) -> Target:
     node = wishes.input_node
-    others = [
-        None if other is None else grid_of(other, relative_to=node)
-        for other in (wishes.prior_node, wishes.like_node)
-    ]
-    return wishes.plan(grid_of(node), *others)
+    prior, like = wishes.prior_node, wishes.like_node
+    return wishes.plan(
+        grid_of(node, labels=False),
+        None if prior is None else grid_of(prior, relative_to=node, labels=False),
+        None if like is None else grid_of(like, relative_to=node),
+    )
 
 
 def _target(wishes: Wishes) -> Target | None:

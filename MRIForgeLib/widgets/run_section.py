@@ -30,6 +30,23 @@ class RunSection:
         ui.chartWidget.setVisible(False)
         self.show_busy(False, False)
 
+    def install_packages(self, requester: str) -> bool:
+        """Asks to install what is missing; whether all is there now.
+
+        Raises:
+            MRIForgeError: what the user has not been told yet.
+        """
+        try:
+            dependencies.ensure(requester, interactive=True)
+        except Cancelled:
+            return False
+        except dependencies.InstallationFailed as error:
+            if not error.shown:
+                raise
+            self.add_log(error.one_line())
+            return False
+        return True
+
     def allow(self, reason: str, ready: str) -> None:
         """Enables Apply, or says in its tooltip why it is not.
 

@@ -79,6 +79,11 @@ def images(scene):
     return nodes
 
 
+def some(images, *roles):
+    """Each view takes a quarter of a second to set up, so most tests do with a few."""
+    return {role: images[role] for role in ("result", *roles)}
+
+
 def tags(module):
     return module.layout.TAGS
 
@@ -131,14 +136,15 @@ def test_each_image_is_in_its_own_linked_view(module, manager, images):
 
 
 def test_the_object_is_at_one_place_in_all_views(module, manager, images, tmp_path):
+    images = some(images, "low", "reference")
     module.Comparison(images).show()
     places = []
-    for role in ("low", "result", "reference"):
+    for role in images:
         shown = picture(widgets(module, manager, images)[role], tmp_path)
         bright = np.argwhere(shown > 128)
         assert len(bright) > 200
         places.append(bright.mean(axis=0))
-    np.testing.assert_allclose(places, np.broadcast_to(places[1], (3, 2)), atol=3.0)
+    np.testing.assert_allclose(places, np.broadcast_to(places[0], (3, 2)), atol=3.0)
 
 
 def test_all_views_have_one_plane_center_and_width(module, manager, images):
@@ -159,6 +165,7 @@ def test_all_views_have_one_plane_center_and_width(module, manager, images):
 
 
 def test_the_plane_goes_through_a_voxels_centre_of_the_result(module, manager, images):
+    images = some(images)
     module.Comparison(images).show()
     point = planes(module, manager, images)[0][:, 3]
     index = np.linalg.inv(grid((1, 1, 2), 0.2)) @ point
@@ -166,6 +173,7 @@ def test_the_plane_goes_through_a_voxels_centre_of_the_result(module, manager, i
 
 
 def test_scrolling_one_view_moves_the_others_and_no_view_of_slicer(module, manager, images):
+    images = some(images, "low")
     module.Comparison(images).show()
     red = manager.sliceWidget("Red").mrmlSliceNode()
     before = slicer.util.arrayFromVTKMatrix(red.GetSliceToRAS()).copy()
@@ -201,6 +209,7 @@ def test_the_acquisition_plane_follows_the_transform_of_the_input(module, manage
 
 @pytest.mark.parametrize("plane", ["Axial", "Sagittal", "Coronal"])
 def test_the_plane_can_be_chosen_and_changed(module, manager, images, plane):
+    images = some(images)
     comparison = module.Comparison(images)
     comparison.show()
     before = manager.layout
@@ -218,6 +227,7 @@ def test_an_unknown_plane_is_refused(module, images):
 
 
 def test_a_result_under_a_warp_is_shown_in_the_plain_plane(module, manager, images, scene):
+    images = some(images)
     images["result"].SetAndObserveTransformNodeID(add_warp(scene).GetID())
     assert module.Comparison(images).show("Axial")
     for plane in planes(module, manager, images):
@@ -239,7 +249,8 @@ def test_unknown_roles_are_refused(module, images):
 
 
 def test_images_share_the_window_of_the_reference_and_get_their_own_back(module, images):
-    before = {role: state(node) for role, node in images.items() if role in ROLES[:3]}
+    images = some(images, "low", "reference")
+    before = {role: state(node) for role, node in images.items()}
     comparison = module.Comparison(images)
     comparison.show()
     low, high = window(images["reference"])
@@ -256,6 +267,7 @@ def test_a_window_set_by_hand_comes_back(module, images):
     display = images["result"].GetDisplayNode()
     display.AutoWindowLevelOff()
     display.SetWindowLevelMinMax(7, 42)
+    images = some(images)
     comparison = module.Comparison(images)
     comparison.show()
     comparison.show("Coronal")
@@ -265,6 +277,7 @@ def test_a_window_set_by_hand_comes_back(module, images):
 
 
 def test_an_image_in_other_units_gets_its_own_window(module, images, scene):
+    images = some(images, "low", "reference")
     array = slicer.util.arrayFromVolume(images["low"])
     slicer.util.updateVolumeFromArray(images["low"], array * 1000)
     module.Comparison(images).show()
@@ -273,6 +286,7 @@ def test_an_image_in_other_units_gets_its_own_window(module, images, scene):
 
 
 def test_maps_have_fixed_colors_and_legends(module, images):
+    images = some(images, "ssim", "difference")
     before = images["ssim"].GetNumberOfDisplayNodes()
     comparison = module.Comparison(images)
     comparison.show()
@@ -296,14 +310,14 @@ def test_maps_have_fixed_colors_and_legends(module, images):
 def test_a_legend_of_the_users_own_stays(module, images):
     legends = slicer.modules.colors.logic()
     own = legends.AddDefaultColorLegendDisplayNode(images["ssim"])
-    comparison = module.Comparison(images)
+    comparison = module.Comparison(some(images, "ssim"))
     comparison.show()
     comparison.close()
     assert legends.GetColorLegendDisplayNode(images["ssim"]) is own
 
 
 def test_the_range_of_the_difference_can_be_given(module, images):
-    module.Comparison(images).show(difference_limit=25)
+    module.Comparison(some(images, "difference")).show(difference_limit=25)
     assert window(images["difference"]) == pytest.approx((-25, 25))
 
 
@@ -323,6 +337,7 @@ def test_flat_and_empty_images_do_no_harm(module, scene):
 def test_the_crosshair_is_shown_on_request_and_put_back(module, images, scene):
     crosshair = scene.GetSingletonNode("default", "vtkMRMLCrosshairNode")
     crosshair.SetCrosshairMode(crosshair.NoCrosshair)
+    images = some(images)
     comparison = module.Comparison(images)
     comparison.show()
     assert crosshair.GetCrosshairMode() == crosshair.NoCrosshair
@@ -337,6 +352,7 @@ def test_the_crosshair_is_shown_on_request_and_put_back(module, images, scene):
 
 def test_closing_puts_the_layout_back_and_empties_the_views(module, manager, images):
     manager.setLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutOneUpRedSliceView)
+    images = some(images, "low")
     comparison = module.Comparison(images)
     comparison.show()
     comparison.close()
@@ -348,6 +364,7 @@ def test_closing_puts_the_layout_back_and_empties_the_views(module, manager, ima
 
 
 def test_a_layout_that_the_user_chose_stays(module, manager, images):
+    images = some(images, "low")
     comparison = module.Comparison(images)
     comparison.show()
     conventional = slicer.vtkMRMLLayoutNode.SlicerLayoutConventionalView
@@ -358,6 +375,7 @@ def test_a_layout_that_the_user_chose_stays(module, manager, images):
 
 
 def test_showing_again_goes_back_to_the_layout_before(module, manager, images):
+    images = some(images)
     comparison = module.Comparison(images)
     comparison.show()
     conventional = slicer.vtkMRMLLayoutNode.SlicerLayoutConventionalView
@@ -368,7 +386,7 @@ def test_showing_again_goes_back_to_the_layout_before(module, manager, images):
 
 
 def test_another_comparison_closes_the_first(module, manager, images):
-    first = module.Comparison(images)
+    first = module.Comparison(some(images, "low"))
     second = module.Comparison({"low": images["low"], "result": images["reference"]})
     first.show()
     second.show()
@@ -383,6 +401,7 @@ def test_another_comparison_closes_the_first(module, manager, images):
 def test_a_scene_saved_while_comparing_leads_back_to_an_ordinary_layout(module, manager, images):
     node = manager.layoutLogic().GetLayoutNode()
     manager.setLayout(module.layout.describe(node, ["low", "result"], None))
+    images = some(images)
     comparison = module.Comparison(images)
     comparison.show()
     comparison.close()
@@ -391,6 +410,7 @@ def test_a_scene_saved_while_comparing_leads_back_to_an_ordinary_layout(module, 
 
 @pytest.mark.parametrize("role", ROLES)
 def test_an_image_may_be_deleted_while_it_is_compared(module, manager, images, scene, role):
+    images = some(images, role if role != "result" else "low")
     comparison = module.Comparison(images)
     comparison.show()
     scene.RemoveNode(images[role])
@@ -404,6 +424,7 @@ def test_an_image_may_be_deleted_while_it_is_compared(module, manager, images, s
 def test_the_scene_may_be_closed_meanwhile(module, manager, images):
     import host
 
+    images = some(images, "ssim")
     comparison = module.Comparison(images)
     comparison.show()
     comparison.metrics_table(FIGURES)
@@ -469,7 +490,7 @@ def test_the_table_lies_beside_the_result(module, images, scene):
     assert tree.GetItemParent(tree.GetItemByDataNode(table)) == study
 
 
-@pytest.mark.parametrize("roles", [ROLES, ROLES[:2], ROLES[1:]])
+@pytest.mark.parametrize("roles", [ROLES, ROLES[:2]])
 def test_the_table_appears_in_the_open_comparison(module, manager, images, scene, roles):
     comparison = module.Comparison({role: images[role] for role in roles})
     comparison.show("Coronal")
@@ -485,8 +506,7 @@ def test_the_table_appears_in_the_open_comparison(module, manager, images, scene
     assert comparison.metrics_table({**FIGURES, "psnr": 40.0}) is table
     assert cells(table)[0]["PSNR (dB)"] == "40"
     comparison.close()
-    other = module.Comparison(images)
-    other.show()
+    module.Comparison({role: images[role] for role in roles}).show()
     assert view.GetTableNodeID() is None
 
 

@@ -402,19 +402,24 @@ def test_nobody_keeps_a_run_that_has_ended(lib, how):
     assert gone() is None
 
 
-def test_events_that_a_step_handles_do_not_step_again(lib, capfd):
+def test_cancel_while_a_step_handles_events(lib, capfd):
+    """A step of a task may let Slicer handle events, and the user may press Cancel in it."""
+
     class Impatient(Task):
         def export(self, folder):
-            for _ in range(3):
-                host.process_events(0.02)
-                yield
-            return {"out": str(folder / "out.txt")}
+            yield
+            run.cancel()
+            host.process_events(0.05)
+            self.closed.append("whole step")
+            yield
+            raise AssertionError("the run goes on")
 
     seen = Seen(lib)
-    run = lib.Run(Impatient(lib.slicer.mrmlScene), seen.listener)
+    task = Impatient(lib.slicer.mrmlScene)
+    run = lib.Run(task, seen.listener)
     run.start()
-    nodes, _ = to_the_end(run, seen)
-    assert len(nodes) == 2
+    assert type(to_the_end(run, seen)) is Cancelled
+    assert task.closed == ["whole step"]
     assert "already executing" not in capfd.readouterr().err
 
 

@@ -160,13 +160,15 @@ def test_sentences_about_a_result() -> None:
 def test_models_are_listed_verified_and_described() -> None:
     from mriforge.superres.choices import DEFAULT_MODEL, TASK, choice_named
     from MRIForgeLib import model_list
-    from MRIForgeLib.superres.advice import describe
+    from MRIForgeLib.superres.advice import describe, limits
 
     rows = {row.name: row for row in model_list.rows(TASK)}
     assert not rows[DEFAULT_MODEL].removable
     assert "adi_T1w" in rows[DEFAULT_MODEL].details
     assert "pln_small" not in rows
     assert any(DEFAULT_MODEL in text and "right" in text for text in model_list.verify(TASK))
-    assert "Never seen" in describe(choice_named(DEFAULT_MODEL))
+    assert "6 subjects" in describe(choice_named(DEFAULT_MODEL))
+    assert "Never seen" in limits(choice_named(DEFAULT_MODEL))
+    assert limits(choice_named("sinc")) == limits(None) == ""
     assert "train" in describe(choice_named("unet3d"))
     assert describe(None) == ""

@@ -131,6 +131,15 @@ printf '{broken\n\377\376 caf\303\251\n\n'"""
 
 
 @pytest.mark.parametrize("how", ["events", "wait"])
+def test_a_last_line_without_an_end(lib, tmp_path, monkeypatch, how):
+    last = """printf '{"event": "result", "answer": 1}'; printf 'half a word' >&2; exit 0"""
+    install(tmp_path, monkeypatch, before=last)
+    outcome = Job(lib, tmp_path).start().outcome(how)
+    assert outcome.result == {"answer": 1}
+    assert "half a word" in outcome.log
+
+
+@pytest.mark.parametrize("how", ["events", "wait"])
 def test_errors_of_the_job_keep_their_kind(lib, launcher, tmp_path, how):
     outcome = Job(lib, tmp_path, fault="model").start().outcome(how)
     assert type(outcome.error) is MissingModel

@@ -11,8 +11,10 @@ package already decides how VTK and Qt draw, which has to come before either is 
 
 from __future__ import annotations
 
+import ctypes
 import importlib
 import os
+import sys
 from ctypes.util import find_library
 from typing import Any
 
@@ -20,6 +22,13 @@ from typing import Any
 _WINDOW = "vtkOSOpenGLRenderWindow" if find_library("OSMesa") else "vtkEGLRenderWindow"
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 os.environ.setdefault("VTK_DEFAULT_OPENGL_WINDOW", _WINDOW)
+
+if sys.version_info < (3, 12):
+    # PySide6 6.12 returns these without taking a reference, which is only right since Python 3.12
+    # made them immortal; before, some 5000 calls of setText() end the process ("deallocating
+    # None"). So they are given more references here than could ever be lost.
+    for _singleton in (None, True, False, NotImplemented, Ellipsis):
+        ctypes.c_ssize_t.from_address(id(_singleton)).value += 1 << 40
 
 #: Where each public name lives. They are looked up when first used: most of them can only be
 #: imported once the application runs, because they derive from the adapted Qt classes.

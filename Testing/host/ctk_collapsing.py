@@ -77,7 +77,7 @@ class _Collapsing:
         return False
 
 
-class ctkCollapsibleButton(_Collapsing, QtWidgets.QAbstractButton):  # noqa: N801
+class ctkCollapsibleButton(_Collapsing, QtWidgets.QAbstractButton):
     """A header over the full width; a click folds what is below it."""
 
     contentsCollapsed = QtCore.Signal(bool)
@@ -159,9 +159,7 @@ class ctkCollapsibleButton(_Collapsing, QtWidgets.QAbstractButton):  # noqa: N80
         arrow = QtWidgets.QStyleOption(option)
         arrow.rect = QtCore.QRect(6, (height - 12) // 2, 12, 12)
         painter.drawPrimitive(
-            element.PE_IndicatorArrowRight
-            if self._is_collapsed
-            else element.PE_IndicatorArrowDown,
+            element.PE_IndicatorArrowRight if self._is_collapsed else element.PE_IndicatorArrowDown,
             arrow,
         )
         painter.drawItemText(
@@ -177,7 +175,7 @@ class ctkCollapsibleButton(_Collapsing, QtWidgets.QAbstractButton):  # noqa: N80
             painter.drawRect(self.rect.adjusted(0, height, -1, -1))
 
 
-class ctkCollapsibleGroupBox(_Collapsing, QtWidgets.QGroupBox):  # noqa: N801
+class ctkCollapsibleGroupBox(_Collapsing, QtWidgets.QGroupBox):
     """A group box with an arrow in its title; a click on the title folds it."""
 
     def __init__(self, title="", parent=None) -> None:
@@ -216,8 +214,6 @@ class ctkCollapsibleGroupBox(_Collapsing, QtWidgets.QGroupBox):  # noqa: N801
         arrow.rect = where
         element = QtWidgets.QStyle.PrimitiveElement
         painter.drawPrimitive(
-            element.PE_IndicatorArrowRight
-            if self._is_collapsed
-            else element.PE_IndicatorArrowDown,
+            element.PE_IndicatorArrowRight if self._is_collapsed else element.PE_IndicatorArrowDown,
             arrow,
         )

@@ -61,7 +61,7 @@ class _TwoHandles(QtWidgets.QWidget):
             painter.drawRoundedRect(x - 5, middle - 7, 10, 14, 2, 2)
 
 
-class ctkRangeWidget(QtWidgets.QWidget):  # noqa: N801
+class ctkRangeWidget(QtWidgets.QWidget):
     """Two spin boxes and a slider with two handles."""
 
     minimumValueChanged = QtCore.Signal(float)
@@ -103,7 +103,7 @@ class ctkRangeWidget(QtWidgets.QWidget):  # noqa: N801
     )
 
     @QtCore.Slot(float, float)
-    def setValues(self, minValue: float, maxValue: float) -> None:  # noqa: N803
+    def setValues(self, minValue: float, maxValue: float) -> None:
         low, high = sorted((float(minValue), float(maxValue)))
         low = min(max(low, self.minimum), self.maximum)
         high = min(max(high, self.minimum), self.maximum)

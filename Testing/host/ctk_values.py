@@ -11,7 +11,7 @@ from .ctk_properties import forwarded, row, stored
 _STEPS = 1_000_000  # of a slider at most: a QSlider counts in int
 
 
-class ctkDoubleSpinBox(QtWidgets.QWidget):  # noqa: N801
+class ctkDoubleSpinBox(QtWidgets.QWidget):
     """A spin box for real numbers."""
 
     class SetMode(enum.IntEnum):
@@ -83,7 +83,7 @@ class ctkDoubleSpinBox(QtWidgets.QWidget):  # noqa: N801
             self.decimalsChanged.emit(decimal)
 
     @QtCore.Slot(bool)
-    def setReadOnly(self, readOnly: bool) -> None:  # noqa: N803
+    def setReadOnly(self, readOnly: bool) -> None:
         self._spin.readOnly = readOnly
 
     @QtCore.Slot()
@@ -103,7 +103,7 @@ class ctkDoubleSpinBox(QtWidgets.QWidget):  # noqa: N801
     )
 
 
-class ctkDoubleSlider(QtWidgets.QWidget):  # noqa: N801
+class ctkDoubleSlider(QtWidgets.QWidget):
     """A slider for real numbers."""
 
     valueChanged = QtCore.Signal(float)
@@ -183,7 +183,7 @@ class ctkDoubleSlider(QtWidgets.QWidget):  # noqa: N801
         self.setValue(self._exact)
 
 
-class ctkSliderWidget(QtWidgets.QWidget):  # noqa: N801
+class ctkSliderWidget(QtWidgets.QWidget):
     """A slider and a spin box that show the same number."""
 
     valueChanged = QtCore.Signal(float)

@@ -13,7 +13,7 @@ _ELIDE_NONE = 3  # Qt::ElideNone
 _FILES, _DIRECTORIES = 0x002, 0x001  # of QDir::Filter
 
 
-class ctkComboBox(QtWidgets.QComboBox):  # noqa: N801
+class ctkComboBox(QtWidgets.QComboBox):
     """A combo box with a text for when nothing is chosen."""
 
     class ScrollEffect(enum.IntEnum):
@@ -39,7 +39,7 @@ class ctkComboBox(QtWidgets.QComboBox):  # noqa: N801
         self.update()
 
     @QtCore.Slot(str)
-    def setCurrentUserDataAsString(self, userData: str) -> None:  # noqa: N803
+    def setCurrentUserDataAsString(self, userData: str) -> None:
         for index in range(self.count):
             if str(self.itemData(index)) == userData:
                 self.currentIndex = index
@@ -69,7 +69,7 @@ class ctkComboBox(QtWidgets.QComboBox):  # noqa: N801
             self.returnRelease.emit()
 
 
-class ctkCheckBox(QtWidgets.QCheckBox):  # noqa: N801
+class ctkCheckBox(QtWidgets.QCheckBox):
     """A check box that can show an icon."""
 
     indicatorIcon = stored(QtGui.QIcon, "indicatorIcon", QtGui.QIcon(), "_show_icon")
@@ -81,7 +81,7 @@ class ctkCheckBox(QtWidgets.QCheckBox):  # noqa: N801
             self.iconSize = self.indicatorIconSize
 
 
-class ctkPushButton(QtWidgets.QPushButton):  # noqa: N801
+class ctkPushButton(QtWidgets.QPushButton):
     """A push button."""
 
     buttonTextAlignment = stored(int, "buttonTextAlignment", 0x84, "update")
@@ -89,11 +89,11 @@ class ctkPushButton(QtWidgets.QPushButton):  # noqa: N801
     elideMode = stored(int, "elideMode", _ELIDE_NONE, "update")
 
 
-class ctkMenuButton(QtWidgets.QPushButton):  # noqa: N801
+class ctkMenuButton(QtWidgets.QPushButton):
     """A push button with a menu behind an arrow."""
 
 
-class ctkExpandButton(QtWidgets.QToolButton):  # noqa: N801
+class ctkExpandButton(QtWidgets.QToolButton):
     """A small arrow that turns round when it is checked."""
 
     def __init__(self, parent=None) -> None:
@@ -116,7 +116,7 @@ class ctkExpandButton(QtWidgets.QToolButton):  # noqa: N801
         self.arrowType = ways[int(self.checked and self.mirrorOnExpand)]
 
 
-class ctkPathLineEdit(QtWidgets.QWidget):  # noqa: N801
+class ctkPathLineEdit(QtWidgets.QWidget):
     """A line for the path of a file or folder, with a history and a browse button."""
 
     class Filter(enum.IntFlag):
@@ -241,7 +241,7 @@ class ctkPathLineEdit(QtWidgets.QWidget):  # noqa: N801
         return [kept] if isinstance(kept, str) else list(kept or [])
 
 
-class ctkDirectoryButton(QtWidgets.QWidget):  # noqa: N801
+class ctkDirectoryButton(QtWidgets.QWidget):
     """A button that shows a folder and lets the user choose another."""
 
     directoryChanged = QtCore.Signal(str)
@@ -285,7 +285,7 @@ class ctkDirectoryButton(QtWidgets.QWidget):  # noqa: N801
             self.directorySelected.emit(self._folder)
 
 
-class ctkMessageBox(QtWidgets.QMessageBox):  # noqa: N801
+class ctkMessageBox(QtWidgets.QMessageBox):
     """A message box that need not be shown again."""
 
     def __init__(self, parent=None) -> None:
@@ -305,7 +305,7 @@ class ctkMessageBox(QtWidgets.QMessageBox):  # noqa: N801
         self.setCheckBox(self._box if offered else None)
 
     @QtCore.Slot(bool)
-    def setDontShowAgain(self, dontShow: bool) -> None:  # noqa: N803
+    def setDontShowAgain(self, dontShow: bool) -> None:
         self._box.checked = bool(dontShow)
 
     dontShowAgain = QtCore.Property(
@@ -319,7 +319,7 @@ class ctkMessageBox(QtWidgets.QMessageBox):  # noqa: N801
         self._roles.append(role)
 
     @QtCore.Slot(int)
-    def onFinished(self, resultCode: int) -> None:  # noqa: N803
+    def onFinished(self, resultCode: int) -> None:
         button = self.clickedButton()
         if (
             self.dontShowAgainSettingsKey
@@ -330,12 +330,13 @@ class ctkMessageBox(QtWidgets.QMessageBox):  # noqa: N801
 
     def setVisible(self, visible: bool) -> None:
         if visible and self.dontShowAgain and self.dontShowAgainSettingsKey:
-            self.done(self.Ok)
+            # exec() only starts to wait after this.
+            QtCore.QTimer.singleShot(0, lambda: self.done(int(self.Ok)))
         else:
             super().setVisible(visible)
 
 
-class ctkFittedTextBrowser(QtWidgets.QTextBrowser):  # noqa: N801
+class ctkFittedTextBrowser(QtWidgets.QTextBrowser):
     """A text that takes the height it needs; its details can be folded away."""
 
     def __init__(self, parent=None) -> None:

@@ -137,7 +137,9 @@ class Checker(ast.NodeVisitor):
                 continue
             if alias.name.startswith("slicer.") and not self._is_module(alias.name):
                 self._report(node, f"there is no module {alias.name}")
-            self._file.kinds[alias.asname or top] = Kind("module", alias.name if alias.asname else top)
+            self._file.kinds[alias.asname or top] = Kind(
+                "module", alias.name if alias.asname else top
+            )
 
     def visit_ImportFrom(self, node: ast.ImportFrom) -> None:
         if node.level or not node.module or node.module.split(".")[0] not in MODULES:
@@ -258,7 +260,9 @@ class Checker(ast.NodeVisitor):
                 return (Kind("vtk class", name) if found else None), found is not None
         if self._is_module(f"{module}.{name}"):
             return Kind("module", f"{module}.{name}"), True
-        inside = [m for m in self._names.module_names() if m == module or m.startswith(module + ".")]
+        inside = [
+            m for m in self._names.module_names() if m == module or m.startswith(module + ".")
+        ]
         if module == "slicer":
             inside = ["slicer"]
         return None, any(self._names.module_has(m, name) for m in inside)

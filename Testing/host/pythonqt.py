@@ -234,10 +234,10 @@ def _set_attribute(self, name: str, value) -> None:
             break
     if name.encode() in self.dynamicPropertyNames():
         self.setProperty(name, value)
-    elif isinstance(value, QtCore.SignalInstance):
-        self.__dict__[name] = value
-    elif cls not in _plain_classes or (
-        name.startswith("_") and not cls.__module__.startswith("PySide6")
+    elif (
+        isinstance(value, QtCore.SignalInstance)
+        or cls not in _plain_classes
+        or (name.startswith("_") and not cls.__module__.startswith("PySide6"))
     ):
         self.__dict__[name] = value
     else:

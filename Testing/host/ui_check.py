@@ -69,9 +69,7 @@ def check_ui(content: str, names: ApiNames, parameters: set[str] | None = None) 
     return problems
 
 
-def _check_widget(
-    element: ET.Element, names: ApiNames, parameters: set[str] | None
-) -> list[str]:
+def _check_widget(element: ET.Element, names: ApiNames, parameters: set[str] | None) -> list[str]:
     name, cls = element.get("name"), element.get("class")
     problems = []
     for prop in element.findall("property"):

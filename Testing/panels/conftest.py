@@ -5,11 +5,11 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-_TESTING = str(Path(__file__).resolve().parents[1])
-_REPOSITORY = str(Path(__file__).resolve().parents[2])
-for _folder in (_REPOSITORY, _TESTING):
-    if _folder not in sys.path:
-        sys.path.insert(0, _folder)
+_HERE = Path(__file__).resolve().parent
+# The repository for the code under test, Testing for the host, this folder for its helpers.
+for _folder in (_HERE, _HERE.parent, _HERE.parents[1]):
+    if str(_folder) not in sys.path:
+        sys.path.insert(0, str(_folder))
 
 from host.fixtures import app, pytest_pycollect_makemodule, scene  # noqa: E402
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 ROOT = Path(__file__).resolve().parents[2]
-DATA = Path(os.environ.get("MRIFORGE_DATA", ROOT.parent / "shared" / "data"))
+DATA = Path(os.environ.get("MRIFORGE_SHARED_DATA", ROOT.parent / "shared" / "data"))
 
 
 def head(shape=(6, 64, 64), phase=0.0, seed=1):

@@ -67,10 +67,10 @@ def _model(path: Path, card: ModelCard) -> Choice:
     tuned = "tuned_from" in card.training
     seen = sorted({entry.get("contrast", "") for entry in card.trained_on} - {""})
     subjects = len({entry.get("subject") for entry in card.trained_on})
-    sentence = f"{card.parameters:,} parameters; learned from {subjects} subjects"
+    sentence = f"Network of {card.parameters:,} parameters; learned from {subjects} subjects"
     sentence += f" ({', '.join(seen)})." if seen else "."
     if tuned:
-        sentence = f"Adapted to one subject's prior scan: use it for that subject only. {sentence}"
+        sentence = f"Adapted to one subject's prior scan: for that subject only. {sentence}"
     return Choice(path.name, card.title or card.name, sentence, "", True, card, tuned, path)
 
 
