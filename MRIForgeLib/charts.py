@@ -37,6 +37,7 @@ class Charts:
 
     def __init__(self) -> None:
         self._nodes: list[slicer.vtkMRMLNode] = []
+        self._undrawn: list[tuple[slicer.vtkMRMLNode, slicer.vtkMRMLNode]] = []
 
     @property
     def nodes(self) -> list[slicer.vtkMRMLNode]:
@@ -96,8 +97,22 @@ class Charts:
         chart.SetXAxisTitle(axes[0])
         chart.SetYAxisTitle(axes[1])
         chart.LegendVisibilityOff()
-        chart.AddAndObservePlotSeriesNodeID(series.GetID())
+        # The defaults are made for a whole view; a module panel is 430 pixels wide.
+        chart.SetTitleFontSize(14)
+        chart.SetAxisTitleFontSize(12)
+        chart.SetAxisLabelFontSize(11)
+        self._undrawn.append((chart, series))
+        self._draw_lines()
         return chart
+
+    def _draw_lines(self) -> None:
+        """Puts lines into their charts once they have two points: VTK logs an error before."""
+        for pair in list(self._undrawn):
+            chart, series = pair
+            table = series.GetTableNode()
+            if is_in_scene(chart) and table is not None and table.GetNumberOfRows() > 1:
+                chart.AddAndObservePlotSeriesNodeID(series.GetID())
+                self._undrawn.remove(pair)
 
 
 class TuningChart(Charts):
@@ -106,7 +121,7 @@ class TuningChart(Charts):
     ::
 
         chart = TuningChart("Adapting to T1")
-        chart.show_in(self.ui.plotWidget)
+        chart.show_in(plot_view_node(1))
         chart.add(metric)                   # of every "metric" event
         chart.flush()                       # at the end: draws what is waiting
 
@@ -121,7 +136,7 @@ class TuningChart(Charts):
         super().__init__()
         step = _("Step")
         self._loss = _Curve(step, _("Training loss"))
-        self._quality = _Curve(step, _("Gain on held-out data (dB)"))
+        self._quality = _Curve(step, _("Held-out gain (dB)"))
         self._quality_key: str | None = None
         self._drawn_at = -math.inf
         self._loss_table = self._table(_("{name}: loss").format(name=name), self._loss.columns)
@@ -172,10 +187,11 @@ class TuningChart(Charts):
             if curve.changed and is_in_scene(table):
                 _refill(table, curve)
             curve.changed = False
+        self._draw_lines()
 
-    def show_in(self, plot_widget: Any, *, quality: bool = False) -> None:
-        """Shows the loss, or the held-out quality, in a qMRMLPlotWidget."""
-        show_chart(self.quality_node if quality else self.node, plot_widget)
+    def show_in(self, view: slicer.vtkMRMLPlotViewNode, *, quality: bool = False) -> None:
+        """Shows the loss, or the held-out quality, in a plot view."""
+        show_chart(self.quality_node if quality else self.node, view)
 
     def _choose_quality(self, metric: Mapping[str, Any]) -> None:
         """Fixes which figure is drawn, when the first validation comes."""
@@ -184,19 +200,21 @@ class TuningChart(Charts):
             return
         self._quality_key = key
         title = {
-            "gain_db": _("Gain on held-out data (dB)"),
-            "psnr": _("PSNR on held-out data (dB)"),
-            "ssim": _("SSIM on held-out data"),
-            "dice": _("Dice on held-out data"),
-            "accuracy": _("Accuracy on held-out data"),
+            "gain_db": _("Held-out gain (dB)"),
+            "psnr": _("Held-out PSNR (dB)"),
+            "ssim": _("Held-out SSIM"),
+            "dice": _("Held-out Dice"),
+            "accuracy": _("Held-out accuracy"),
         }[key]
         if title == self._quality.titles[1] or not is_in_scene(self._quality_table):
             return
         self._quality.titles = (self._quality.titles[0], title)
         self._quality_table.RenameColumn(1, title)
         if is_in_scene(self.quality_node):
-            self.quality_node.GetNthPlotSeriesNode(0).SetYColumnName(title)
             self.quality_node.SetYAxisTitle(title)
+        for node in self.nodes:
+            if node.IsA("vtkMRMLPlotSeriesNode") and node.GetTableNode() is self._quality_table:
+                node.SetYColumnName(title)
 
 
 class QualityChart(Charts):
@@ -219,9 +237,9 @@ class QualityChart(Charts):
         self.psnr_node = self._frames_chart(name, (axis, psnr), _ORANGE)
         self.ssim_node = self._frames_chart(name, (axis, ssim), _BLUE)
 
-    def show_in(self, plot_widget: Any, *, ssim: bool = False) -> None:
-        """Shows PSNR, or SSIM, in a qMRMLPlotWidget."""
-        show_chart(self.ssim_node if ssim else self.psnr_node, plot_widget)
+    def show_in(self, view: slicer.vtkMRMLPlotViewNode, *, ssim: bool = False) -> None:
+        """Shows PSNR, or SSIM, in a plot view."""
+        show_chart(self.ssim_node if ssim else self.psnr_node, view)
 
     def _frames_chart(
         self, name: str, axes: tuple[str, str], color: tuple[float, float, float]
@@ -249,22 +267,23 @@ def quality_chart(
     return QualityChart(name or _("Quality"), frames, axis)
 
 
-def show_chart(chart: slicer.vtkMRMLPlotChartNode, plot_widget: Any) -> None:
-    """Shows a chart in a qMRMLPlotWidget; one without a view node gets a node of ours."""
-    if not is_in_scene(chart):
-        return
-    view = plot_widget.mrmlPlotViewNode()
+def show_chart(chart: slicer.vtkMRMLPlotChartNode, view: slicer.vtkMRMLPlotViewNode) -> None:
+    """Shows a chart in the plot view of ``view``; nothing happens when either is gone."""
+    if is_in_scene(chart) and is_in_scene(view):
+        view.SetPlotChartNodeID(chart.GetID())
+
+
+def plot_view_node(number: int) -> slicer.vtkMRMLPlotViewNode:
+    """The node of a panel's plot view, made when it is missing; views differ by ``number``."""
+    tag = f"{_VIEW_TAG}{number}"
+    view = slicer.mrmlScene.GetSingletonNode(tag, "vtkMRMLPlotViewNode")
     if view is None:
-        scene = chart.GetScene()
-        view = scene.GetSingletonNode(_VIEW_TAG, "vtkMRMLPlotViewNode")
-        if view is None:
-            view = slicer.vtkMRMLPlotViewNode()
-            view.SetLayoutName(_VIEW_TAG)
-            view.SetName(_VIEW_TAG)
-            view = scene.AddNode(view)
-        plot_widget.setMRMLScene(scene)
-        plot_widget.setMRMLPlotViewNode(view)
-    view.SetPlotChartNodeID(chart.GetID())
+        view = slicer.vtkMRMLPlotViewNode()
+        view.SetSingletonTag(tag)
+        view.SetLayoutName(tag)
+        view.SetName(tag)
+        view = slicer.mrmlScene.AddNode(view)
+    return view
 
 
 class _Curve:

@@ -183,9 +183,9 @@ class Comparison:
         if "low" in nodes:
             show_voxels(nodes["low"], self._memory)
         if "ssim" in nodes:
-            style_ssim(nodes["ssim"])
+            style_ssim(nodes["ssim"], self._memory)
         if "difference" in nodes:
-            style_difference(nodes["difference"], difference_limit)
+            style_difference(nodes["difference"], difference_limit, self._memory)
 
     def _arrange(self, manager: Any) -> None:
         """Our layout, with each image in its view and the views linked."""

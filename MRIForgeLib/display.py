@@ -151,20 +151,25 @@ def show_voxels(node: slicer.vtkMRMLVolumeNode, memory: DisplayMemory) -> None:
         display.InterpolateOff()
 
 
-def style_ssim(node: slicer.vtkMRMLVolumeNode) -> None:
+def style_ssim(node: slicer.vtkMRMLVolumeNode, memory: DisplayMemory | None = None) -> None:
     """Colors of an SSIM map, always from 0 to 1: maps of different runs can be compared."""
-    _style(node, SSIM_COLORS, 0.0, 1.0)
+    _style(node, SSIM_COLORS, (0.0, 1.0), memory)
 
 
-def style_difference(node: slicer.vtkMRMLVolumeNode, limit: float | None = None) -> None:
+def style_difference(
+    node: slicer.vtkMRMLVolumeNode,
+    limit: float | None = None,
+    memory: DisplayMemory | None = None,
+) -> None:
     """Colors of a difference map: white is no difference, red is more than the reference.
 
     Args:
         limit: largest difference to tell apart, in the map's units; default
             :func:`difference_limit`.
+        memory: remembers how the map was shown before.
     """
     limit = difference_limit(node) if limit is None else abs(limit)
-    _style(node, DIFFERENCE_COLORS, -limit, limit)
+    _style(node, DIFFERENCE_COLORS, (-limit, limit), memory)
 
 
 def add_legend(
@@ -199,14 +204,21 @@ def add_legend(
     return legend
 
 
-def _style(node: slicer.vtkMRMLVolumeNode, colors: str, low: float, high: float) -> None:
+def _style(
+    node: slicer.vtkMRMLVolumeNode,
+    colors: str,
+    values: tuple[float, float],
+    memory: DisplayMemory | None,
+) -> None:
     display = scalar_display(node)
     if display is None:
         return
+    if memory is not None:
+        memory.keep(display)
     blocked = display.StartModify()
     if node.GetScene() and node.GetScene().GetNodeByID(colors):
         display.SetAndObserveColorNodeID(colors)
-    _set_window(display, low, high)
+    _set_window(display, *values)
     display.EndModify(blocked)
 
 

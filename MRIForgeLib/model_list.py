@@ -34,7 +34,8 @@ class Row:
 
 def rows(task: str) -> list[Row]:
     """The installed models for ``task``; those whose card cannot be read are left out."""
-    return [_row(model) for model in installed_models() if model.card.task == task]
+    found = [_row(model) for model in installed_models() if model.card.task == task]
+    return sorted(found, key=lambda row: (row.removable, row.name))
 
 
 def verify(task: str) -> list[str]:

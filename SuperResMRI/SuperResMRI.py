@@ -26,7 +26,7 @@ except ImportError:
 
 from mriforge.errors import MRIForgeError
 from mriforge.superres.choices import DEFAULT_MODEL, TASK, choice_named, choices
-from MRIForgeLib import dependencies, sample_data
+from MRIForgeLib import dependencies, layout, sample_data
 from MRIForgeLib.charts import quality_chart
 from MRIForgeLib.comparison import Comparison
 from MRIForgeLib.nodes import sequence_of
@@ -43,6 +43,7 @@ from MRIForgeLib.superres.wishes import (
     tuning_time,
 )
 from MRIForgeLib.view import Single, View
+from MRIForgeLib.widgets.compare_section import CompareSection
 from MRIForgeLib.widgets.models_section import ModelsSection
 from MRIForgeLib.widgets.run_section import RunSection
 
@@ -70,6 +71,7 @@ For research use. See the
 The main method is that of Sarasaen et al., Artificial Intelligence in Medicine 121:102196 (2021).
 """)
         slicer.app.connect("startupCompleted()", registerSampleData)
+        slicer.app.connect("startupCompleted()", registerLayouts)
 
 
 #
@@ -80,6 +82,12 @@ The main method is that of Sarasaen et al., Artificial Intelligence in Medicine 
 def registerSampleData():
     """Add data sets to Sample Data module."""
     sample_data.register(os.path.join(os.path.dirname(__file__), "Resources", "Icons"))
+
+
+def registerLayouts():
+    """Make our layouts known, for scenes that were saved while images were compared."""
+    if slicer.app.layoutManager() is not None:
+        layout.register(slicer.app.layoutManager().layoutLogic().GetLayoutNode())
 
 
 #
@@ -160,7 +168,7 @@ class SuperResMRIWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, View)
         self.logic = None
         self.session = None
         self.lastSession = None
-        self.comparison = None
+        self.compareSection = None
         self.runSection = None
         self.modelsSection = None
         self._parameterNode = None
@@ -182,23 +190,12 @@ class SuperResMRIWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, View)
             ui, (ui.inputsSection, ui.methodSection, ui.tuningSection, ui.advancedSection)
         )
         self.modelsSection = ModelsSection(ui, TASK, self.showMethods)
-        self._fillOrientations()
+        self.compareSection = CompareSection(ui)
         self.showMethods()
         ui.applyButton.connect("clicked(bool)", self.onApplyButton)
         ui.coarseButton.connect("clicked(bool)", self.onCoarseButton)
         ui.methodComboBox.connect("currentIndexChanged(int)", self.onMethodChanged)
-        ui.compareButton.connect("toggled(bool)", self.onCompare)
-        ui.orientationComboBox.connect("currentIndexChanged(int)", self.onOrientationChanged)
         self.initializeParameterNode()
-
-    def _fillOrientations(self) -> None:
-        for text, value in (
-            (_("As acquired"), ""),
-            (_("Axial"), "Axial"),
-            (_("Sagittal"), "Sagittal"),
-            (_("Coronal"), "Coronal"),
-        ):
-            self.ui.orientationComboBox.addItem(text, value)
 
     def cleanup(self) -> None:
         """Called when the application closes and the module widget is destroyed."""
@@ -206,7 +203,7 @@ class SuperResMRIWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, View)
         if session is not None:
             session.view = View()
             session.cancel()
-        self.closeComparison()
+        self.compareSection.close()
         self.setParameterNode(None)
         self.removeObservers()
 
@@ -225,19 +222,18 @@ class SuperResMRIWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, View)
 
     def onSceneStartClose(self, caller, event) -> None:
         """Called just before the scene is closed."""
-        self.forgetComparison()
+        self.compareSection.forget()
         self.runSection.drop_charts(scene_closed=True)
         self.setParameterNode(None)
 
     def onSceneEndClose(self, caller, event) -> None:
         """Called just after the scene is closed."""
-        self.ui.compareButton.enabled = False
         self.ui.summaryLabel.text = _("Nothing has been computed yet.")
         if self.parent.isEntered:
             self.initializeParameterNode()
 
     def onSceneEndImport(self, caller, event) -> None:
-        """Called after a scene was loaded: the parameter node's wrapper has remembered old nodes."""
+        """Called after a scene was loaded; the parameter node's wrapper remembers old nodes."""
         keep_in_files_of(slicer.mrmlScene)
         if self._parameterNode:
             self.initializeParameterNode()
@@ -378,14 +374,14 @@ class SuperResMRIWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, View)
             self._parameterNode.inputNode = nodes["result"]
             slicer.util.setSliceViewerLayers(background=nodes["result"])
             return
-        self.forgetComparison()
+        self.compareSection.offer(self.logic.comparedNodes(self.session))
         self.ui.summaryLabel.text = "\n".join(summary.sentences(figures))
-        self.ui.compareButton.enabled = slicer.app.layoutManager() is not None
         slicer.util.setSliceViewerLayers(background=nodes["result"])
         self.showMethods()
 
     def measured(self, nodes, figures) -> None:
         self.ui.summaryLabel.text += "\n" + summary.measured(figures)
+        self.compareSection.offer(self.logic.comparedNodes(self.session), figures)
         source = sequence_of(nodes["result"])
         if source is not None:
             sequence = source.sequence
@@ -403,37 +399,6 @@ class SuperResMRIWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, View)
         if error is not None:
             self.ui.summaryLabel.text = error.one_line()
             self.runSection.show_error(error)
-
-    #
-    # Comparison
-    #
-
-    def onCompare(self, checked) -> None:
-        """Show the images side by side, or go back to the layout before."""
-        if not checked:
-            self.closeComparison()
-            return
-        figures = self.lastSession.figures.get("measured")
-        if self.comparison is None:
-            self.comparison = Comparison(self.logic.comparedNodes(self.lastSession))
-        shown = self.comparison.show(self.ui.orientationComboBox.currentData or None)
-        if shown and figures:
-            self.comparison.metrics_table(figures)
-
-    def onOrientationChanged(self, index) -> None:
-        if self.ui.compareButton.checked:
-            self.onCompare(True)
-
-    def closeComparison(self) -> None:
-        """Restore the layout and the displays of the compared volumes."""
-        if self.comparison is not None:
-            self.comparison.close()
-
-    def forgetComparison(self) -> None:
-        """Close the comparison of an earlier result."""
-        self.closeComparison()
-        self.comparison = None
-        self.ui.compareButton.checked = False
 
 
 #
@@ -501,16 +466,15 @@ class SuperResMRILogic(ScriptedLoadableModuleLogic):
 
     def comparedNodes(self, session):
         """
-        The volumes of a finished session by role, without those that were deleted since.
+        The volumes of a session by their role in compare().
 
         :param session: MRIForgeLib.superres.session.SuperresSession.
         """
-        nodes = {
+        return {
             "low": session.wishes.input_node,
             "reference": session.wishes.reference_node,
             **{role: session.nodes.get(role) for role in ("result", "ssim", "difference")},
         }
-        return {role: node for role, node in nodes.items() if node and node.GetScene()}
 
 
 #

@@ -25,7 +25,8 @@ def sentences(result: Mapping[str, Any]) -> list[str]:
         found.append(_gate(gate))
     consistency = result.get("consistency") or {}
     if consistency.get("restored"):
-        after = f"{100 * consistency['residual_after']:.2g}"
+        percent = 100 * consistency["residual_after"]
+        after = f"{percent:.2g}" if percent >= 0.001 else "< 0.001"
         found.append(
             _("The measured data is restored (remaining difference {after} %).").format(after=after)
         )

@@ -10,7 +10,7 @@ from slicer.i18n import tr as _
 
 from mriforge.errors import Cancelled, MRIForgeError
 from MRIForgeLib import dependencies
-from MRIForgeLib.charts import QualityChart, TuningChart
+from MRIForgeLib.charts import QualityChart, TuningChart, plot_view_node
 
 
 class RunSection:
@@ -98,14 +98,14 @@ class RunSection:
         """Shows empty charts of the loss and of the held-out quality; earlier ones go."""
         self.drop_charts()
         self.chart = TuningChart(name)
-        loss, quality = self._plot_widgets()
+        loss, quality = self._plot_views()
         self.chart.show_in(loss)
         self.chart.show_in(quality, quality=True)
         self.ui.chartWidget.setVisible(True)
 
     def show_quality(self, chart: QualityChart) -> None:
         """Shows charts of PSNR and SSIM over a series, instead of those of the tuning."""
-        psnr, ssim = self._plot_widgets()
+        psnr, ssim = self._plot_views()
         chart.show_in(psnr)
         chart.show_in(ssim, ssim=True)
         self.ui.chartWidget.setVisible(True)
@@ -120,14 +120,17 @@ class RunSection:
         if self.chart is not None:
             self.chart.flush()
 
-    def _plot_widgets(self) -> list[Any]:
-        """Two chart widgets, made when they are first needed: each costs a graphics context."""
-        while len(self._plots) < 2:
-            plot = slicer.qMRMLPlotWidget()
-            plot.setMRMLScene(slicer.mrmlScene)
-            self.ui.chartWidget.layout().addWidget(plot)
-            self._plots.append(plot)
-        return self._plots
+    def _plot_views(self) -> list[Any]:
+        """Nodes of two plot views, made when first needed: each costs a graphics context."""
+        nodes = [plot_view_node(number) for number in (1, 2)]
+        if not self._plots:
+            for node in nodes:
+                plot = slicer.qMRMLPlotView()
+                plot.setMRMLScene(slicer.mrmlScene)
+                plot.setMRMLPlotViewNode(node)
+                self.ui.chartWidget.layout().addWidget(plot)
+                self._plots.append(plot)
+        return nodes
 
     def drop_charts(self, scene_closed: bool = False) -> None:
         """Hide the chart and remove its nodes, which a closed scene has removed itself."""

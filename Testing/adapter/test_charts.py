@@ -32,7 +32,9 @@ def validation(step: int, gain: float, **more) -> dict:
 
 
 def series_of(chart):
-    return chart.GetNthPlotSeriesNode(0)
+    """The line of a chart; it is put into the chart when it has two points."""
+    lines = slicer.util.getNodesByClass("vtkMRMLPlotSeriesNode")
+    return next(line for line in lines if line.GetYColumnName() == chart.GetYAxisTitle())
 
 
 def test_loss_and_quality_are_drawn_from_the_metrics(charts):
@@ -140,12 +142,16 @@ def test_adding_is_cheap_and_changes_the_nodes_rarely(charts):
 
 def test_the_plot_hears_of_new_points(charts):
     chart = charts.TuningChart("T")
+    assert chart.node.GetNumberOfPlotSeriesNodes() == 0
+    for step in (1, 2):
+        chart.add(training(step))
     chart.flush()
+    assert chart.node.GetNumberOfPlotSeriesNodes() == 1
     heard = []
     chart.node.AddObserver(
         slicer.vtkMRMLPlotChartNode.PlotModifiedEvent, lambda *_: heard.append(1)
     )
-    chart.add(training(1))
+    chart.add(training(3))
     chart.flush()
     assert heard
 
@@ -190,18 +196,19 @@ def test_a_closed_scene_does_no_harm(charts, scene):
     assert chart.nodes == []
 
 
-def test_a_plot_widget_shows_the_chart(charts, app):
+def test_plot_views_show_the_charts(charts, scene):
     chart = charts.TuningChart("T")
-    widget = slicer.qMRMLPlotWidget()
-    chart.show_in(widget)
-    assert widget.mrmlPlotViewNode().GetPlotChartNodeID() == chart.node.GetID()
-    chart.show_in(widget, quality=True)
-    assert widget.mrmlPlotViewNode().GetPlotChartNodeID() == chart.quality_node.GetID()
-    view = widget.mrmlPlotViewNode()
+    first, second = charts.plot_view_node(1), charts.plot_view_node(2)
+    assert first is charts.plot_view_node(1) and first is not second
+    widget = slicer.qMRMLPlotView()
+    widget.setMRMLPlotViewNode(first)
+    chart.show_in(first)
+    chart.show_in(second, quality=True)
+    assert first.GetPlotChartNodeID() == chart.node.GetID()
+    assert second.GetPlotChartNodeID() == chart.quality_node.GetID()
     chart.remove()
-    chart.show_in(widget)
-    assert widget.mrmlPlotViewNode() is view
-    assert view.GetPlotChartNode() is None
+    chart.show_in(first)
+    assert first.GetPlotChartNode() is None
 
 
 FRAMES = [

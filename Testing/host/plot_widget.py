@@ -6,9 +6,9 @@ import slicer
 import vtk
 from PySide6 import QtCore, QtWidgets
 
+from .canvas import Canvas, window_image
 from .mrml_widgets import Observations, qMRMLWidget
 from .pythonqt import plain
-from .slice_widget import Canvas, window_image
 
 _Series = slicer.vtkMRMLPlotSeriesNode
 _FONTS = {"Arial": vtk.VTK_ARIAL, "Courier": vtk.VTK_COURIER, "Times": vtk.VTK_TIMES}

@@ -1,157 +1,26 @@
-"""Slice views: Slicer's real slice pipeline, drawn in memory and shown in a Qt widget."""
+"""Slice views: the picture of a slice pipeline, and the bar over it that moves through slices."""
 
 from __future__ import annotations
 
-import shiboken6
 import slicer
 import vtk
 from PySide6 import QtCore, QtGui, QtWidgets
-from trame_slicer.views import SliceView
-from trame_slicer.views.abstract_view import AbstractView
-from trame_slicer.views.render_scheduler import ScheduledRenderStrategy
-from vtkmodules.util.numpy_support import vtk_to_numpy
 
-from .modules import silent
+from .canvas import Canvas, window_image
 from .mrml_widgets import Observations, qMRMLSliderWidget, qMRMLWidget
 from .pythonqt import plain
-
-_RENDER_DELAY_MS = 10
-
-
-def window_image(window: vtk.vtkRenderWindow) -> QtGui.QImage:
-    """The picture in a render window, the right way up.
-
-    Args:
-        window: A window that has been rendered.
-
-    Returns:
-        A QImage that owns its pixels.
-    """
-    width, height = window.GetSize()
-    pixels = vtk.vtkUnsignedCharArray()
-    window.GetPixelData(0, 0, width - 1, height - 1, 0, pixels, 0)
-    rows = vtk_to_numpy(pixels).reshape(height, width, 3)[::-1].copy()
-    kind = QtGui.QImage.Format.Format_RGB888
-    return QtGui.QImage(rows.data, width, height, 3 * width, kind).copy()
-
-
-class Canvas(QtWidgets.QWidget):
-    """Shows what a renderer draws at the size of the widget, and draws again when asked to.
-
-    Requests are collected for a few milliseconds, so that a change of ten nodes is one picture.
-    """
-
-    def __init__(self, parent=None) -> None:
-        super().__init__(parent)
-        self._image = QtGui.QImage()
-        self._paused = 0
-        self._stale = True
-        self._timer = QtCore.QTimer(self)
-        self._timer.setSingleShot(True)
-        self._timer.setInterval(_RENDER_DELAY_MS)
-        self._timer.timeout.connect(self._render_if_shown)
-
-    def _draw(self, width: int, height: int) -> QtGui.QImage:
-        raise NotImplementedError
-
-    def _request(self) -> None:
-        self._stale = True
-        if not self._paused and self.isVisible():
-            self._timer.start()
-
-    def _render_now(self) -> None:
-        self._timer.stop()
-        if self.width > 1 and self.height > 1:
-            self._image = self._draw(self.width, self.height)
-            self._stale = False
-            self.update()
-
-    def _set_paused(self, pause: bool) -> None:
-        self._paused = max(0, self._paused + (1 if pause else -1))
-        if not self._paused and self._stale:
-            self._request()
-
-    def _render_if_shown(self) -> None:
-        if not self._paused and self.isVisible():
-            self._render_now()
-
-    def resizeEvent(self, event):
-        super().resizeEvent(event)
-        self._request()
-
-    def showEvent(self, event):
-        super().showEvent(event)
-        self._request()
-
-    def paintEvent(self, event):
-        if self._stale or self._image.size() != self.size:
-            self._render_now()
-        painter = QtGui.QPainter(self)
-        painter.drawImage(0, 0, self._image)
-        painter.end()
-
-
-class _OnCanvas(ScheduledRenderStrategy):
-    """Turns render requests of Slicer's displayable managers into those of the canvas."""
-
-    def __init__(self, canvas: Canvas) -> None:
-        super().__init__()
-        self._canvas = canvas
-
-    def schedule_render(self) -> None:
-        if shiboken6.isValid(self._canvas):
-            self._canvas._request()
-
-
-class _Pipeline(SliceView):
-    """The slice pipeline for a slice node that the layout made.
-
-    The class it derives from makes a node of its own and sets its orientation; here both come from
-    the layout description.
-    """
-
-    def __init__(self, *arguments) -> None:
-        with silent():  # it observes an event that VTK announces the end of
-            super().__init__(*arguments)
-
-    def set_scene(self, scene) -> None:
-        node = scene.GetSingletonNode(self.name, "vtkMRMLSliceNode")
-        AbstractView.set_scene(self, scene)
-        self._logic.SetSliceNode(node)
-        self._logic.SetMRMLScene(scene)
-        self.set_view_node(node)
-
-    def _reset_node_view_properties(self) -> None:
-        pass
-
-    def _on_object_event(self, sender, event_id, call_data) -> None:
-        super()._on_object_event(sender, event_id, call_data)
-        self.schedule_render()
-
-    def show_at(self, width: int, height: int) -> None:
-        """Render at a size in pixels."""
-        if self.render_window().GetSize() != (width, height):
-            self.render_window().SetSize(width, height)
-            self.interactor().UpdateSize(width, height)
-            self._logic.ResizeSliceNode(width, height)
-        self.render()
-
-    def release(self) -> None:
-        """Take the pipeline out of the application."""
-        slicer.app.applicationLogic().GetSliceLogics().RemoveItem(self._logic)
-        self.set_render_blocked(True)
-        self._logic.SetMRMLScene(None)
+from .slice_pipeline import OnCanvas, Pipeline
 
 
 @plain
 class qMRMLSliceView(Canvas):
     """The picture of a slice view; the wheel steps through slices."""
 
-    def __init__(self, pipeline: _Pipeline, parent=None) -> None:
+    def __init__(self, pipeline: Pipeline, parent=None) -> None:
         super().__init__(parent)
         self._pipeline = pipeline
         self.setMinimumSize(20, 20)
-        pipeline.set_scheduled_render(_OnCanvas(self))
+        pipeline.set_scheduled_render(OnCanvas(self))
 
     def _draw(self, width, height):
         self._pipeline.show_at(width, height)
@@ -215,7 +84,7 @@ class qMRMLSliceControllerWidget(qMRMLWidget):
 
     renderRequested = QtCore.Signal()
 
-    def __init__(self, pipeline: _Pipeline, parent=None) -> None:
+    def __init__(self, pipeline: Pipeline, parent=None) -> None:
         super().__init__(parent)
         self._logic = pipeline._logic
         self._label = QtWidgets.QLabel(self)
@@ -331,7 +200,7 @@ class qMRMLSliceWidget(qMRMLWidget):
 
     def __init__(self, node, parent=None) -> None:
         super().__init__(parent)
-        self._pipeline = _Pipeline(
+        self._pipeline = Pipeline(
             node.GetScene(), slicer.app.applicationLogic(), node.GetLayoutName()
         )
         self._controller = qMRMLSliceControllerWidget(self._pipeline, self)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
+import weakref
 
 import host
 import numpy as np
 import pytest
 import slicer
 import vtk
-from host import api_names
+from host import api_names, application
 from PySide6 import QtGui, QtWidgets
 
 LAYOUT_ID = 5731
@@ -202,6 +204,13 @@ class TestLayout:
         scene.RemoveNode(view.mrmlSliceNode())
         assert "Try0" not in app.layoutManager().sliceViewNames()
         assert app.layoutManager().mrmlSliceLogics().GetNumberOfItems() == count - 1
+
+    def test_a_removed_view_leaves_nothing_behind(self, scene, app):
+        # Displayable managers that live on would follow the scene, slower with every view.
+        gone = weakref.ref(three_views(app)[0]._pipeline)
+        application.reset()
+        gc.collect()
+        assert gone() is None
 
     def test_plot_and_table_views_are_there_in_their_layouts(self, scene, app):
         manager = app.layoutManager()
