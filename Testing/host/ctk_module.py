@@ -24,11 +24,11 @@ def install() -> types.ModuleType:
 
 def classes() -> list[type]:
     """The widget classes of ctk that are here."""
-    from . import ctk_collapsing, ctk_range, ctk_values, ctk_widgets
+    from . import ctk_collapsing, ctk_paths, ctk_range, ctk_values, ctk_widgets
 
     return [
         cls
-        for home in (ctk_collapsing, ctk_range, ctk_values, ctk_widgets)
+        for home in (ctk_collapsing, ctk_paths, ctk_range, ctk_values, ctk_widgets)
         for name, cls in vars(home).items()
         if name.startswith("ctk") and isinstance(cls, type) and cls.__module__ == home.__name__
     ]

@@ -1,8 +1,8 @@
 """Finds names in a module's Python code that Slicer, its Qt and its ctk do not have.
 
 The code is read, not run. What an expression is gets inferred only where it is plain: ``slicer``,
-``qt`` and ``ctk`` themselves, objects made from their classes, widgets of ``self.ui``, and variables
-that are only ever assigned one such thing. What is not known is not reported.
+``qt`` and ``ctk`` themselves, objects made from their classes, widgets of ``self.ui``, and
+variables that are only ever assigned one such thing. What is not known is not reported.
 """
 
 from __future__ import annotations
@@ -97,36 +97,45 @@ class Checker(ast.NodeVisitor):
 
     # Scopes
 
+    def visit_Module(self, node: ast.Module) -> None:
+        for each in ast.walk(node):
+            if isinstance(each, ast.Import | ast.ImportFrom):
+                self.visit(each)  # first, because what follows depends on them
+        for statement in node.body:
+            if not isinstance(statement, ast.FunctionDef | ast.ClassDef):
+                for name, value in _assignments(statement, None):
+                    self._file.assign(name, self._infer(value))
+        self.generic_visit(node)
+
     def visit_ClassDef(self, node: ast.ClassDef) -> None:
         scope = _Scope()
         if self._widgets is not None:
             scope.kinds["ui"] = UI
         self._classes.append(scope)
         for function in (n for n in node.body if isinstance(n, ast.FunctionDef)):
-            variables = self._enter(function)
+            self._enter(function)
             for name, value in _assignments(function, "self"):
                 if not _is_none(value) and not (name == "ui" and self._widgets is not None):
                     scope.assign(name, self._infer(value))
-            self._functions.remove(variables)
+            self._functions.pop()
         self.generic_visit(node)
         self._classes.pop()
 
     def visit_FunctionDef(self, node: ast.FunctionDef) -> None:
-        scope = self._enter(node)
+        self._enter(node)
         self.generic_visit(node)
-        self._functions.remove(scope)
+        self._functions.pop()
 
     visit_AsyncFunctionDef = visit_FunctionDef
 
-    def _enter(self, function: ast.FunctionDef) -> _Scope:
+    def _enter(self, function: ast.FunctionDef) -> None:
         scope = _Scope()
         self._functions.append(scope)
         arguments = function.args
         for argument in [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]:
             scope.kinds[argument.arg] = None
         for name, value in _assignments(function, None):
-            scope.assign(name, self._infer(value) if value is not None else None)
-        return scope
+            scope.assign(name, self._infer(value))
 
     # Imports
 
@@ -192,9 +201,8 @@ class Checker(ast.NodeVisitor):
         if base.what == "instance" and name in ("connect", "disconnect"):
             if not self._names.has_signal(base.name, text):
                 self._report(node, f"{base.name} has no signal {text}")
-        elif base == Kind("vtk instance", "vtkMRMLScene") and name.endswith("ByClass"):
-            if vtk_class(text) is None:
-                self._report(node, f"there is no class {text}")
+        elif base.name == "vtkMRMLScene" and name.endswith("ByClass") and vtk_class(text) is None:
+            self._report(node, f"there is no class {text}")
 
     def _infer(self, node: ast.expr | None) -> Kind | None:
         if isinstance(node, ast.Name):
@@ -285,8 +293,8 @@ class Checker(ast.NodeVisitor):
             self.problems.append(problem)
 
 
-def _assignments(function: ast.FunctionDef, owner: str | None):
-    """Yield (name, value) of what a function assigns; the value is None where it is not plain.
+def _assignments(function: ast.stmt, owner: str | None):
+    """Yield (name, value) of what a function or statement assigns; None where it is not plain.
 
     Args:
         function: Where to look, nested functions included.

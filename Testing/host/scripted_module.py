@@ -287,4 +287,4 @@ def _execute(path: Path):
 def _show(widget: QtWidgets.QWidget | None, title: str) -> None:
     window = slicer.util.mainWindow()
     if window is not None:
-        window.show_module(widget, title)
+        window._show_module(widget, title)

@@ -83,7 +83,7 @@ class qSlicerMainWindow(QtWidgets.QMainWindow):
     def moduleSelector(self):
         return self._selector
 
-    def show_module(self, widget: QtWidgets.QWidget | None, title: str) -> None:
+    def _show_module(self, widget: QtWidgets.QWidget | None, title: str) -> None:
         """Put a module's widget into the panel; None empties it.
 
         The widget stays its module's and is only lent to the panel.

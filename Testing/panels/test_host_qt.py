@@ -140,9 +140,11 @@ def test_enumerations_are_unscoped_and_equal_to_integers():
 
 
 def test_the_output_of_a_process_is_bytes():
-    process = qt.QProcess()
+    process, ended = qt.QProcess(), []
+    process.connect("finished(int,QProcess::ExitStatus)", lambda *end: ended.append(end))
     process.start(sys.executable, ["-c", "print('out')"])
     assert process.waitForFinished(20000)
+    assert ended == [(0, qt.QProcess.NormalExit)]
     assert bytes(process.readAllStandardOutput().data()).decode().strip() == "out"
     assert process.exitCode() == 0
     assert process.exitStatus() == qt.QProcess.NormalExit
@@ -440,8 +442,12 @@ def test_a_message_box_can_be_silenced():
         return box
 
     box = ask()
-    box.dontShowAgain = True
-    qt.QTimer.singleShot(0, lambda: box.button(qt.QMessageBox.Ok).click())
+
+    def answer():
+        box.dontShowAgain = True
+        box.button(qt.QMessageBox.Ok).click()
+
+    qt.QTimer.singleShot(0, answer)
     assert box.exec_() == qt.QMessageBox.Ok
     again = ask()
     assert again.dontShowAgain
@@ -499,6 +505,7 @@ def test_a_ui_file_makes_our_widgets_and_keeps_them_alive(tmp_path, process):
 
 def test_slicers_own_way_of_loading_works_with_our_loader(tmp_path):
     file = qt.QFile(str(ui_file(tmp_path)))
+    assert file.exists()  # a static function of the same name must not hide it
     file.open(qt.QFile.ReadOnly)
     widget = qt.QUiLoader().load(file)
     assert widget.findChild(qt.QCheckBox, "box") is not None
