@@ -22,6 +22,8 @@ from MRIForgeLib.hierarchy import forget
 
 _MOST_POINTS = 2000
 _SECONDS_BETWEEN_UPDATES = 0.2
+_DECADES = 20.0
+"""Ratio of the largest to the smallest loss from which its axis is logarithmic."""
 _BLUE, _GREEN, _ORANGE = (0.12, 0.47, 0.71), (0.17, 0.63, 0.17), (0.90, 0.45, 0.10)
 _VIEW_TAG = "MRIForgeCharts"
 
@@ -144,12 +146,11 @@ class TuningChart(Charts):
             _("{name}: quality").format(name=name), self._quality.columns
         )
         self.node = self._chart(
-            name,
+            _("{name}: training loss").format(name=name),
             self._loss_table,
             self._loss.titles,
             (_("{name}: training loss").format(name=name), _BLUE),
         )
-        self.node.YAxisLogScaleOn()
         self.quality_node = self._chart(
             _("{name}: held-out quality").format(name=name),
             self._quality_table,
@@ -180,9 +181,9 @@ class TuningChart(Charts):
     def flush(self) -> None:
         """Draws everything that was added."""
         self._drawn_at = time.monotonic()
-        if self._loss.changed and is_in_scene(self.node) and self._loss.smallest <= 0:
-            # A logarithmic axis shows nothing at all then.
-            self.node.YAxisLogScaleOff()
+        if self._loss.changed and is_in_scene(self.node):
+            # A logarithmic axis shows nothing at all of zero, and crowds its labels on a short one.
+            self.node.SetYAxisLogScale(0 < self._loss.smallest * _DECADES < self._loss.largest)
         for curve, table in ((self._loss, self._loss_table), (self._quality, self._quality_table)):
             if curve.changed and is_in_scene(table):
                 _refill(table, curve)
@@ -292,7 +293,7 @@ class _Curve:
     def __init__(self, x_title: str, y_title: str) -> None:
         self.titles = (x_title, y_title)
         self.changed = False
-        self.smallest = math.inf
+        self.smallest, self.largest = math.inf, -math.inf
         self._x: list[float] = []
         self._y: list[float] = []
         self._together = 1
@@ -311,7 +312,7 @@ class _Curve:
     def add(self, x: float, y: float) -> None:
         """One more point."""
         self.changed = True
-        self.smallest = min(self.smallest, y)
+        self.smallest, self.largest = min(self.smallest, y), max(self.largest, y)
         self._waiting.append((x, y))
         if len(self._waiting) < self._together:
             return

@@ -393,7 +393,10 @@ class SuperResMRIWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, View)
         session, self.session = self.session, None
         if isinstance(session, SuperresSession):
             self.lastSession = session
-        self.runSection.flush_chart()
+        if error is None:
+            self.runSection.flush_chart()
+        else:
+            self.runSection.drop_charts()
         if self._parameterNode:
             self.onChanged()
         if error is not None:

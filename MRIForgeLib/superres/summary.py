@@ -48,7 +48,7 @@ def measured(figures: Mapping[str, Any]) -> str:
     )
     before = (figures.get("compare") or {}).get(INPUT)
     if before:
-        text += _(" (interpolated input: {psnr} dB, {ssim})").format(
+        text += _(" (linearly interpolated input: {psnr} dB, {ssim})").format(
             psnr=_number(before.get("psnr"), 2), ssim=_number(before.get("ssim"), 3)
         )
     return text + "."

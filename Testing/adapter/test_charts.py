@@ -50,13 +50,11 @@ def test_loss_and_quality_are_drawn_from_the_metrics(charts):
     assert column(quality, 1).tolist() == [0, 1.2]
 
 
-def test_the_charts_are_labelled_and_the_loss_is_logarithmic(charts):
+def test_the_charts_are_labelled(charts):
     chart = charts.TuningChart("Adapting to T1")
-    assert chart.node.GetTitle() == "Adapting to T1"
+    assert chart.node.GetTitle() == "Adapting to T1: training loss"
     assert chart.node.GetXAxisTitle() == "Step"
     assert chart.node.GetYAxisTitle() == "Training loss"
-    assert chart.node.GetYAxisLogScale()
-    assert not chart.quality_node.GetYAxisLogScale()
     assert "dB" in chart.quality_node.GetYAxisTitle()
     for node in (chart.node, chart.quality_node):
         series = series_of(node)
@@ -65,12 +63,15 @@ def test_the_charts_are_labelled_and_the_loss_is_logarithmic(charts):
         assert [series.GetXColumnName(), series.GetYColumnName()] == names
 
 
-def test_a_loss_below_zero_ends_the_logarithmic_scale(charts):
+def test_a_loss_over_decades_is_logarithmic_unless_it_reaches_zero(charts):
     chart = charts.TuningChart("T")
-    chart.add(training(1, 0.2))
-    chart.add(training(2, -0.1))
-    chart.flush()
-    assert not chart.node.GetYAxisLogScale()
+    logarithmic = []
+    for step, loss in enumerate((0.2, 0.15, 0.005, -0.1)):
+        chart.add(training(step, loss))
+        chart.flush()
+        logarithmic.append(bool(chart.node.GetYAxisLogScale()))
+    assert logarithmic == [False, False, True, False]
+    assert not chart.quality_node.GetYAxisLogScale()
 
 
 def test_the_first_quality_figure_that_comes_is_drawn(charts):

@@ -149,7 +149,8 @@ def test_sentences_about_a_result() -> None:
     assert len(sentences({"seconds": 1, "device": "cpu", "consistency": {"restored": False}})) == 1
     text = measured({"psnr": 31.456, "ssim": 0.9123, "compare": {"low": {"psnr": 30, "ssim": 0.9}}})
     assert text == (
-        "Against the reference: PSNR 31.46 dB, SSIM 0.912 (interpolated input: 30.00 dB, 0.900)."
+        "Against the reference: PSNR 31.46 dB, SSIM 0.912 "
+        "(linearly interpolated input: 30.00 dB, 0.900)."
     )
     assert measured({"psnr": None, "ssim": 1.0}).startswith("Against the reference: PSNR - dB")
     assert [duration(s) for s in (5, 600, 7200)] == ["5 s", "10.0 min", "2.0 h"]

@@ -226,6 +226,10 @@ def reset() -> None:
             if widget.mrmlSliceNode().GetLayoutName() not in ("Red", "Green", "Yellow"):
                 slicer.mrmlScene.RemoveNode(widget.mrmlSliceCompositeNode())
                 slicer.mrmlScene.RemoveNode(widget.mrmlSliceNode())
+        for kind in ("vtkMRMLPlotViewNode", "vtkMRMLTableViewNode"):
+            for node in slicer.util.getNodesByClass(kind):
+                if (node.GetLayoutName() or "").startswith("MRIForge"):
+                    slicer.mrmlScene.RemoveNode(node)
     close_scene()
     for node in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode"):
         node.SetLinkedControl(False)

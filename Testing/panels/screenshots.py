@@ -1,6 +1,6 @@
 """The pictures of the tutorial: the real panel and views, a real head, at 1366 x 768.
 
-    python Testing/panels/screenshots.py DATA OUT [--steps N]
+    python Testing/panels/screenshots.py DATA OUT [--seconds S]
 
 DATA is the folder of real volumes (it holds ``brain3d/studyforrest02_T1w_0.67mm_defaced.nii.gz``, a
 defaced head under PDDL). The prior is that head of "another day", simulated as in the benchmark
@@ -14,6 +14,8 @@ import os
 import sys
 import tempfile
 from pathlib import Path
+
+from PIL import Image
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
@@ -54,7 +56,10 @@ class Tutorial:
 
     def picture(self, name: str, widget=None) -> None:
         self.host.process_events(0.4)
-        self.host.grab(widget, str(self.out / f"superres-{name}.png"))
+        path = self.out / f"superres-{name}.png"
+        self.host.grab(widget, str(path))
+        # A palette is enough for grey images and a panel, and a third of the size.
+        Image.open(path).convert("RGB").quantize(256, dither=Image.Dither.NONE).save(path)
         print(f"superres-{name}.png", flush=True)
 
     def finish(self) -> None:
@@ -64,43 +69,41 @@ class Tutorial:
         import slicer
 
         ui = self.ui
-        self.picture("1-open")
+        self.picture("open")
         truth, prior = add_head(data)
         ui.inputSelector.setCurrentNode(truth)
         slicer.util.setSliceViewerLayers(background=truth, fit=True, rotateToVolumePlane=True)
         ui.coarseSpinBox.value = KEEP_PERCENT
         self.only("coarseSection", "inputsSection")
-        self.picture("2-try")
+        self.picture("try")
         ui.coarseButton.click()
         self.finish()
         ui.priorSelector.setCurrentNode(prior)
         ui.finetuneCheckBox.checked = True
         ui.keepModelLineEdit.text = "volunteer 2"
         self.only("inputsSection", "methodSection", "tuningSection", "resultSection")
-        self.picture("3-chosen")
+        self.picture("chosen")
         self.panel._parameterNode.tuningStop = 0
         ui.applyButton.click()
         self.only("resultSection")
         tuned = self.panel.session
         self.host.wait_until(lambda: ui.progressBar.value > 0, 120)
         self.host.process_events(seconds)
-        self.picture("4-running")
+        self.picture("panel")
         self.finish()
         if tuned.error is not None:
             raise tuned.error
-        self.picture("5-result")
+        self.picture("result")
         ui.compareButton.click()
-        self.picture("6-comparison")
-        ui.orientationComboBox.setCurrentIndex(2)
-        self.picture("7-sagittal")
+        self.picture("comparison")
         ui.compareButton.click()
         self.only("modelsSection", "logSection")
         ui.modelsTable.selectRow(0)
-        self.picture("8-models")
+        self.picture("models")
         self.only("inputsSection", "methodSection")
         ui.targetComboBox.setCurrentIndex(1)
         ui.factorKSpinBox.value = 4.0
-        self.picture("9-warning")
+        self.picture("warning")
 
     def only(self, *names: str) -> None:
         """Open these sections and no others."""

@@ -254,7 +254,8 @@ class Trainer:
         )
         text = f"step {self.step}"
         if self.best.get(self.score) is not None and self.step:
-            text += f", best {self.score} {self.best[self.score]:.3f}"
+            name, unit = self.score.removesuffix("_db"), " dB" if self.score.endswith("_db") else ""
+            text += f", best {name} on held-out data {self.best[self.score]:.3g}{unit}"
         self.events.progress(self._progress(), text)
 
     def _weights(self) -> State:

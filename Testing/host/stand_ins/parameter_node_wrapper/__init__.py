@@ -5,9 +5,10 @@ exchangeable. Left out: `typing.Any`, QColor, own serializers and connectors, an
 from types (`createGui`).
 """
 
-from .gui import GuiConnector, createGuiConnector
-from .packs import FloatRange, isParameterPack, parameterPack
-from .types import Decimals, Default, SingleStep
+from ._gui import GuiConnector, createGuiConnector
+from ._packs import FloatRange, isParameterPack, parameterPack
+from ._types import Decimals, Default, SingleStep
+from ._wrapper import findChildWidgetForParameter, isParameterNodeWrapper, parameterNodeWrapper
 from .validators import (
     Choice,
     Exclude,
@@ -19,7 +20,6 @@ from .validators import (
     Validator,
     WithinRange,
 )
-from .wrapper import findChildWidgetForParameter, isParameterNodeWrapper, parameterNodeWrapper
 
 __all__ = [
     "Choice",

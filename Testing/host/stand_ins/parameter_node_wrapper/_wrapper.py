@@ -7,10 +7,10 @@ import qt
 import slicer
 import vtk
 
-from .gui import GuiConnector, createGuiConnector
-from .packs import data_type, members
-from .storage import store
-from .types import Default
+from ._gui import GuiConnector, createGuiConnector
+from ._packs import data_type, members
+from ._storage import store
+from ._types import Default
 
 _WIDGET_PROPERTY = "SlicerParameterName"
 

@@ -4,8 +4,8 @@ import typing
 
 import slicer
 
-from .storage import Store, store_for
-from .types import Default, bare, first
+from ._storage import Store, store_for
+from ._types import Default, bare, first
 from .validators import IsInstance, NotNone
 
 

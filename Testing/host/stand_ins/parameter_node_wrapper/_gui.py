@@ -13,8 +13,8 @@ import qt
 import slicer
 
 from . import validators
-from .packs import FloatRange
-from .types import Decimals, Default, SingleStep, bare, first, node_classes, split
+from ._packs import FloatRange
+from ._types import Decimals, Default, SingleStep, bare, first, node_classes, split
 
 _INT_LIMIT = 2**31
 

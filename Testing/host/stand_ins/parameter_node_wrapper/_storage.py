@@ -11,8 +11,8 @@ import typing
 
 import slicer
 
-from .observed import ObservedDict, ObservedList
-from .types import members_of_union, split
+from ._observed import ObservedDict, ObservedList
+from ._types import members_of_union, split
 from .validators import IsInstance, NotNone, Validator
 
 _PATHS = (
