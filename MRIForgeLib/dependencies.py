@@ -16,6 +16,7 @@ import importlib.metadata
 import importlib.util
 import inspect
 import logging
+import os
 import platform
 import subprocess
 import sys
@@ -34,6 +35,10 @@ REQUIREMENTS = Path(__file__).resolve().parent / "Resources" / "requirements.txt
 # Its file names are longer than Windows allows below Slicer's folder, so that pip fails.
 _FIRST_BAD_TORCH_ON_WINDOWS = "2.13"
 _SHOWN = ("torch", "numpy", "scipy", "SimpleITK", "nibabel", "safetensors", "psutil")
+
+
+WHEELS = "MRIFORGE_WHEELS"
+"""Environment variable: folder of wheels to install from, on computers without internet."""
 
 
 class InstallationFailed(Failed):
@@ -60,7 +65,8 @@ def ensure(requester: str, interactive: bool, wheel_folder: Path | None = None) 
     Args:
         requester: name of the module that asks, shown in the dialogs.
         interactive: whether dialogs may be shown. Without, nothing is installed.
-        wheel_folder: install from the wheels in this folder and contact nobody.
+        wheel_folder: install from the wheels in this folder and contact nobody; default: the
+            folder that the environment variable ``MRIFORGE_WHEELS`` names, if it is set.
 
     Raises:
         MissingDependency: something is missing, and what to do about it.
@@ -71,6 +77,8 @@ def ensure(requester: str, interactive: bool, wheel_folder: Path | None = None) 
     absent = missing()
     if not absent:
         return
+    if wheel_folder is None and os.environ.get(WHEELS):
+        wheel_folder = Path(os.environ[WHEELS])
     # In its testing mode Slicer takes every question as answered with yes.
     if not interactive or slicer.app.testingEnabled():
         raise _by_hand(absent, wheel_folder)
@@ -165,7 +173,7 @@ def _install_torch() -> None:
     known = inspect.signature(logic.installTorch).parameters
     wanted: dict[str, Any] = {
         "askConfirmation": True,
-        "torchVersionRequirement": _torch_for(sys.platform).removeprefix("torch"),
+        "torchVersionRequirement": torch_requirement(sys.platform).removeprefix("torch"),
     }
     arguments = {name: value for name, value in wanted.items() if name in known}
     try:
@@ -180,7 +188,7 @@ def _install_torch() -> None:
         raise Cancelled(_("PyTorch was not installed, as you wished."))
 
 
-def _torch_for(system: str) -> str:
+def torch_requirement(system: str) -> str:
     """The requirement to install, which has an upper end on Windows."""
     return f"{TORCH},<{_FIRST_BAD_TORCH_ON_WINDOWS}" if system == "win32" else TORCH
 
@@ -215,7 +223,7 @@ def _install_from_folder(requirements: list[str], requester: str, folder: Path) 
             _("Give the folder that holds the .whl files of the packages."),
         )
     _confirm(requirements, requester)
-    wanted = [_torch_for(sys.platform) if each == TORCH else each for each in requirements]
+    wanted = [torch_requirement(sys.platform) if each == TORCH else each for each in requirements]
     # pip_ensure takes requirements only; pip_install passes a list on as pip's own arguments.
     arguments = ["--no-index", "--find-links", str(folder), *wanted]
     try:

@@ -65,7 +65,14 @@ def doubts(wishes: Wishes) -> list[str]:
         )
     ):
         found.append(_("This model was adapted to another prior scan than the one selected."))
-    if prior is not None and not wishes.finetune and choice.learned and not choice.subject_tuned:
+    kept = remembered_model(prior)
+    if kept and kept != choice.name:
+        found.append(
+            _("A model adapted to this prior is there: choose '{name}' to use it again.").format(
+                name=kept
+            )
+        )
+    elif prior is not None and not wishes.finetune and choice.learned and not choice.subject_tuned:
         found.append(_("A prior is selected but fine-tuning is off: it only sets the voxel size."))
     return found
 

@@ -59,13 +59,16 @@ class ModelsSection:
         self.ui.modelDetailsLabel.text = "\n".join(model_list.verify(self.task))
 
     def ask_and_add(self, checked: bool = False) -> None:
-        """Copy a model from a folder of this computer."""
-        folder = qt.QFileDialog.getExistingDirectory(
-            slicer.util.mainWindow(), _("Folder of the model")
+        """Copy a model from a file of this computer; its card and weights lie side by side."""
+        file = qt.QFileDialog.getOpenFileName(
+            slicer.util.mainWindow(),
+            _("Add a model"),
+            "",
+            _("Models (model.safetensors card.json)"),
         )
-        if folder:
+        if file:
             with slicer.util.tryWithErrorDisplay(_("The model was not added.")):
-                model_list.add_model(folder)
+                model_list.add_model(file)
             self.changed()
 
     def ask_and_remove(self, checked: bool = False) -> None:

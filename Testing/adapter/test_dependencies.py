@@ -190,8 +190,8 @@ def test_torch_through_the_extension(lib, site, user, monkeypatch, style):
 
 
 def test_the_version_of_torch_on_windows(lib):
-    assert lib._torch_for("win32") == "torch>=2.4,<2.13"
-    assert lib._torch_for("linux") == lib._torch_for("darwin") == TORCH
+    assert lib.torch_requirement("win32") == "torch>=2.4,<2.13"
+    assert lib.torch_requirement("linux") == lib.torch_requirement("darwin") == TORCH
 
 
 def test_without_the_extension(lib, site, user, monkeypatch):

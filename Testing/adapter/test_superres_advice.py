@@ -104,6 +104,27 @@ def test_doubts_are_about_the_model_the_image_and_the_prior(volume) -> None:
     assert any("fine-tuning is off" in text for text in doubts(Wishes(volume, prior_node=prior)))
 
 
+def test_a_model_that_was_kept_for_a_prior_is_remembered(volume, tmp_path, monkeypatch) -> None:
+    from mriforge.models.store import add_model, find_model
+    from MRIForgeLib.superres.advice import doubts, remembered_model
+    from MRIForgeLib.superres.task import TUNED_MODEL
+    from MRIForgeLib.superres.wishes import Wishes
+
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    monkeypatch.setenv("LOCALAPPDATA", str(tmp_path))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    prior = make_volume("prior", (12, 128, 128), (1.0, 1.0, 2.5))
+    assert remembered_model(prior) == remembered_model(None) == ""
+    prior.SetAttribute(TUNED_MODEL, "my knee")
+    assert remembered_model(prior) == ""
+    add_model(find_model("unet3d_small").path, "my knee")
+    assert remembered_model(prior) == "my knee"
+    assert any("choose 'my knee'" in text for text in doubts(Wishes(volume, prior_node=prior)))
+    assert doubts(Wishes(volume, prior_node=prior, method="my knee")) == [
+        "A prior is selected but fine-tuning is off: it only sets the voxel size."
+    ]
+
+
 def test_the_grid_of_a_prior_under_another_transform_counts(volume) -> None:
     import slicer
 

@@ -34,8 +34,8 @@ if sys.version_info < (3, 12):
 #: imported once the application runs, because they derive from the adapted Qt classes.
 _HOMES = {
     "start": "host.application",
-    "process_events": "host.application",
-    "wait_until": "host.application",
+    "process_events": "host.events",
+    "wait_until": "host.events",
     "close_scene": "host.application",
     "without_main_window": "host.application",
     "grab": "host.window",

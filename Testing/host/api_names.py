@@ -14,7 +14,7 @@ import os
 import re
 from pathlib import Path
 
-from . import qt_module
+from . import qt_names
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -87,7 +87,7 @@ class ApiNames:
             if any(s.partition("(")[0].strip() == attribute for s in signatures):
                 return True
         base = self.qt_base(class_name)
-        return base is not None and qt_module.class_has(base, attribute)
+        return base is not None and qt_names.class_has(base, attribute)
 
     def has_property(self, class_name: str, name: str) -> bool:
         """Whether a C++ class has a Qt property of that name."""
@@ -116,7 +116,7 @@ class ApiNames:
         """The Qt class that a class of the list derives from in the end, or the Qt class itself."""
         while class_name in self._widgets:
             class_name = self._widgets[class_name]["base"]
-        for module in qt_module.pythonqt.QT_MODULES:
+        for module in qt_names.QT_MODULES:
             if class_name and hasattr(module, class_name):
                 return getattr(module, class_name)
         return None

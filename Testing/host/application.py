@@ -5,8 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import slicer
@@ -14,6 +13,7 @@ from PySide6 import QtCore, QtGui, QtWidgets
 
 from . import pythonqt
 from .application_class import qSlicerApplication, qSlicerCommandOptions
+from .events import process_events
 
 #: The first of these that is installed: what Slicer's own screenshots look like.
 _FONTS = ("Noto Sans", "Open Sans", "DejaVu Sans", "Liberation Sans")
@@ -179,38 +179,6 @@ def close_scene() -> None:
     """Close the scene as File > Close Scene does: StartCloseEvent, EndCloseEvent, all sent."""
     slicer.mrmlScene.Clear(False)
     process_events()
-
-
-def process_events(seconds: float = 0.0) -> None:
-    """Handle what Qt has waiting; deferred deletions too.
-
-    Args:
-        seconds: Keep going for at least this long.
-    """
-    end = time.monotonic() + seconds
-    while True:
-        QtWidgets.QApplication.processEvents()
-        QtCore.QCoreApplication.sendPostedEvents(None, QtCore.QEvent.Type.DeferredDelete.value)
-        if time.monotonic() >= end:
-            return
-        time.sleep(0.002)
-
-
-def wait_until(condition: Callable[[], object], timeout_s: float = 10.0) -> None:
-    """Handle events until a condition holds.
-
-    Args:
-        condition: Called again and again.
-        timeout_s: How long to wait, in seconds.
-
-    Raises:
-        TimeoutError: The condition did not become true in time.
-    """
-    end = time.monotonic() + timeout_s
-    while not condition():
-        if time.monotonic() > end:
-            raise TimeoutError(f"the condition did not hold within {timeout_s:g} s")
-        process_events(0.005)
 
 
 def reset() -> None:

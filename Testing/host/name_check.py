@@ -11,7 +11,7 @@ import ast
 import functools
 from dataclasses import dataclass, field
 
-from . import api_names, qt_module
+from . import api_names, qt_module, qt_names
 
 
 @dataclass(frozen=True)
@@ -285,7 +285,7 @@ class Checker(ast.NodeVisitor):
                 return True  # enumerations are not in the list
             return self._names.has_attribute(base.name, name)
         cls = qt_module.find_class(base.name)
-        return cls is None or qt_module.class_has(cls, name)
+        return cls is None or qt_names.class_has(cls, name)
 
     def _report(self, node: ast.AST, text: str) -> None:
         problem = f"{node.lineno}: {text}"

@@ -15,11 +15,10 @@ import types
 from collections.abc import Callable, Iterator
 
 import shiboken6
-from PySide6 import QtCore, QtGui, QtNetwork, QtSvg, QtSvgWidgets, QtUiTools, QtWidgets
+from PySide6 import QtCore, QtWidgets
 
 from . import pythonqt_signals
-
-QT_MODULES = (QtCore, QtGui, QtWidgets, QtNetwork, QtSvg, QtSvgWidgets, QtUiTools)
+from .qt_names import QT_MODULES
 
 _installed = False
 _ignore_children = False

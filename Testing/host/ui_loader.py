@@ -15,7 +15,7 @@ from pathlib import Path
 import shiboken6
 from PySide6 import QtCore, QtUiTools, QtWidgets
 
-from . import pythonqt
+from . import pythonqt, qt_names
 
 _registered: dict[str, type] = {}
 _alive: dict[int, QtWidgets.QWidget] = {}
@@ -175,7 +175,7 @@ def _enumeration(text: str, cls: type) -> int:
     scope, _, name = text.rpartition("::")
     scope = scope.partition("::")[0]
     home = cls if scope in ("", cls.__name__) else None
-    for module in pythonqt.QT_MODULES:
+    for module in qt_names.QT_MODULES:
         home = home or getattr(module, scope, None)
     value = getattr(home, name, None)
     if value is None:

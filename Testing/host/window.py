@@ -7,7 +7,7 @@ from pathlib import Path
 import slicer
 from PySide6 import QtCore, QtWidgets
 
-from . import application, scripted_module
+from . import events, scripted_module
 from .layout_manager import qSlicerLayoutManager
 from .pythonqt import plain
 
@@ -144,7 +144,7 @@ def grab(widget: QtWidgets.QWidget | None, path: str | Path) -> Path:
         OSError: The picture could not be written.
     """
     target = widget if widget is not None else slicer.app._main_window
-    application.process_events(0.1)
+    events.process_events(0.1)
     path = Path(path)
     if not target.grab().save(str(path), "PNG"):
         raise OSError(f"{path}: the picture could not be written")

@@ -12,7 +12,7 @@ _TESTING = str(Path(__file__).resolve().parents[1])
 if _TESTING not in sys.path:
     sys.path.insert(0, _TESTING)
 
-from host import ctk_module, qt_module, ui_loader  # noqa: E402
+from host import ctk_module, qt_module, qt_names, ui_loader  # noqa: E402
 
 qt = qt_module.install()
 ctk = ctk_module.install()
@@ -298,7 +298,7 @@ def test_names_that_slicers_qt_has_are_there(name):
     ],
 )
 def test_what_a_class_has_in_pythonqt_is_known(cls, name, there):
-    assert qt_module.class_has(getattr(qt, cls), name) is there
+    assert qt_names.class_has(getattr(qt, cls), name) is there
 
 
 def test_settings_are_read_back():
