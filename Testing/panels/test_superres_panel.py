@@ -296,7 +296,18 @@ def test_the_scene_is_closed_while_it_runs(panel, scene) -> None:
     assert not panel.ui.applyButton.enabled
 
 
-def test_the_panel_is_reloaded_while_it_runs(panel, scene) -> None:
+@pytest.fixture
+def library():
+    """Reload executes the library anew; the other tests hold classes of the one before."""
+    ours = ("MRIForgeLib", "mriforge", "SuperResMRI")
+    before = {name: module for name, module in sys.modules.items() if name.split(".")[0] in ours}
+    yield
+    for name in [name for name in sys.modules if name.split(".")[0] in ours]:
+        del sys.modules[name]
+    sys.modules.update(before)
+
+
+def test_the_panel_is_reloaded_while_it_runs(library, panel, scene) -> None:
     import host
     import slicer
 
