@@ -108,7 +108,9 @@ def install(dependencies):
 
         PyTorchUtils.PyTorchUtilsLogic().installTorch(
             askConfirmation=False,
-            torchVersionRequirement=dependencies.torch_requirement(sys.platform).removeprefix("torch"),
+            torchVersionRequirement=dependencies.torch_requirement(sys.platform).removeprefix(
+                "torch"
+            ),
         )
     # torch brings some of the others.
     others = [each for each in dependencies.missing() if each != dependencies.TORCH]

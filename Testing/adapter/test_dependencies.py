@@ -285,10 +285,13 @@ def test_a_folder_that_lacks_a_wheel(lib, site, user, tmp_path):
         lib.ensure("Test", True, tmp_path)
 
 
-def test_a_folder_without_wheels(lib, site, user, tmp_path):
+def test_a_folder_without_wheels(lib, site, user, tmp_path, monkeypatch):
     for folder in (tmp_path, tmp_path / "nowhere"):
         with pytest.raises(BadInput, match="no wheels"):
             lib.ensure("Test", True, folder)
+    monkeypatch.setenv(lib.WHEELS, str(tmp_path / "elsewhere"))
+    with pytest.raises(BadInput, match="elsewhere"):
+        lib.ensure("Test", True)
     assert user.questions == []
 
 

@@ -63,12 +63,19 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 def test_every_room_is_in_the_architecture() -> None:
     text = (ROOT / "Docs" / "architecture.md").read_text(encoding="utf-8")
-    for path in (ROOT / "mriforge").iterdir():
-        room = path.name + "/" if path.is_dir() else path.name
-        if not room.startswith("__"):
-            assert f"`{room}`" in text, room
+    for package in ("mriforge", "MRIForgeLib"):
+        for path in (ROOT / package).iterdir():
+            room = path.name + "/" if path.is_dir() else path.name
+            if not room.startswith("__") and path.suffix in ("", ".py"):
+                assert f"`{room}`" in text, room
 
 
 def test_readme_shows_the_two_commands_first() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     assert text.index("dev.py demo") < text.index("dev.py test") < len(text) // 3
+
+
+def test_every_picture_is_shown() -> None:
+    text = "".join(page.read_text(encoding="utf-8") for page in (ROOT / "Docs").glob("*.md"))
+    unused = [path.name for path in (ROOT / "Docs/images").iterdir() if path.name not in text]
+    assert not unused

@@ -296,31 +296,41 @@ def test_the_scene_is_closed_while_it_runs(panel, scene) -> None:
     assert not panel.ui.applyButton.enabled
 
 
-@pytest.fixture
-def library():
-    """Reload executes the library anew; the other tests hold classes of the one before."""
-    ours = ("MRIForgeLib", "mriforge", "SuperResMRI")
-    before = {name: module for name, module in sys.modules.items() if name.split(".")[0] in ours}
-    yield
-    for name in [name for name in sys.modules if name.split(".")[0] in ours]:
-        del sys.modules[name]
-    sys.modules.update(before)
-
-
-def test_the_panel_is_reloaded_while_it_runs(library, panel, scene) -> None:
-    import host
-    import slicer
-
-    with_prior(panel)
-    panel.ui.applyButton.click()
-    host.wait_until(worker_processes, 30)
-    panel.onReload()
-    host.wait_until(lambda: not worker_processes(), 15)
-    again = slicer.modules.SuperResMRIWidget
-    assert again is not panel
-    assert again.ui.applyButton.text == "Apply"
-    assert again.ui.inputSelector.currentNode().GetName() == "scan"
-    assert scene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode") == 2
+def test_the_panel_is_reloaded_while_it_runs(tmp_path, monkeypatch) -> None:
+    """In a process of its own: Reload executes the library anew, and the other tests hold it."""
+    use_this_python(tmp_path, monkeypatch)
+    code = f"""
+import sys
+sys.path[:0] = [{str(ROOT / "Testing")!r}, {str(ROOT / "Testing/panels")!r}]
+import host
+app = host.start()
+import slicer
+from panel_helpers import add_volume, head, worker_processes
+host.load_module({str(MODULE)!r})
+panel = host.open_module("SuperResMRI").self()
+low = add_volume(head((6, 32, 32)), "scan", (4.0, 4.0, 5.0))
+panel.ui.inputSelector.setCurrentNode(low)
+panel.ui.priorSelector.setCurrentNode(add_volume(head((6, 64, 64)), "prior", (2.0, 2.0, 5.0)))
+panel.ui.finetuneCheckBox.checked = True
+panel.ui.applyButton.click()
+host.wait_until(worker_processes, 60)
+panel.onReload()
+host.wait_until(lambda: not worker_processes(), 15)
+again = slicer.modules.SuperResMRIWidget
+assert again is not panel
+assert again.ui.applyButton.text == "Apply"
+assert again.ui.inputSelector.currentNode() is low
+assert app.mrmlScene().GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode") == 2
+again.ui.finetuneCheckBox.checked = False
+again.ui.applyButton.click()
+host.wait_until(lambda: again.session is None, 60)
+assert again.lastSession.error is None, again.lastSession.error
+print("RELOADED")
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=180, cwd=ROOT
+    )
+    assert "RELOADED" in done.stdout, done.stderr[-3000:]
 
 
 def test_the_module_tests_itself(panel) -> None:
