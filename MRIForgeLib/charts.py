@@ -123,7 +123,7 @@ class TuningChart(Charts):
     ::
 
         chart = TuningChart("Adapting to T1")
-        chart.show_in(plot_view_node(1))
+        chart.show_in(plot_view_node(1, parameter_node))
         chart.add(metric)                   # of every "metric" event
         chart.flush()                       # at the end: draws what is waiting
 
@@ -159,14 +159,17 @@ class TuningChart(Charts):
             markers=True,
         )
 
-    def add(self, metric: Mapping[str, Any]) -> None:
+    def add(self, metric: Mapping[str, Any]) -> bool:
         """Takes a ``metric`` event: ``step`` with ``loss``, with a held-out figure, or with both.
 
         Events without a step, and values that are not finite numbers, are left out.
+
+        Returns:
+            whether the charts were drawn anew.
         """
         step = _number(metric.get("step"))
         if step is None:
-            return
+            return False
         loss = _number(metric.get("loss"))
         if loss is not None:
             self._loss.add(step, loss)
@@ -175,8 +178,10 @@ class TuningChart(Charts):
         quality = _number(metric.get(self._quality_key))
         if quality is not None:
             self._quality.add(step, quality)
-        if time.monotonic() - self._drawn_at >= _SECONDS_BETWEEN_UPDATES:
-            self.flush()
+        if time.monotonic() - self._drawn_at < _SECONDS_BETWEEN_UPDATES:
+            return False
+        self.flush()
+        return True
 
     def flush(self) -> None:
         """Draws everything that was added."""
@@ -274,17 +279,26 @@ def show_chart(chart: slicer.vtkMRMLPlotChartNode, view: slicer.vtkMRMLPlotViewN
         view.SetPlotChartNodeID(chart.GetID())
 
 
-def plot_view_node(number: int) -> slicer.vtkMRMLPlotViewNode:
-    """The node of a panel's plot view, made when it is missing; views differ by ``number``."""
+def plot_view_node(number: int, owner: slicer.vtkMRMLNode) -> slicer.vtkMRMLPlotViewNode:
+    """The node of a panel's plot view, made when it is missing.
+
+    Args:
+        number: tells the views of a panel apart.
+        owner: node of the panel, for example its parameter node. A view with an owner is left
+            alone by the layout manager, which would make a second widget for it.
+    """
     tag = f"{_VIEW_TAG}{number}"
     view = slicer.mrmlScene.GetSingletonNode(tag, "vtkMRMLPlotViewNode")
-    if view is None:
+    added = view is not None
+    if not added:
         view = slicer.vtkMRMLPlotViewNode()
         view.SetSingletonTag(tag)
         view.SetLayoutName(tag)
         view.SetName(tag)
-        view = slicer.mrmlScene.AddNode(view)
-    return view
+    # Each time: closing the scene resets singletons. Other modules' charts stay out.
+    view.SetDoPropagatePlotChartSelection(False)
+    view.SetAndObserveParentLayoutNodeID(owner.GetID())
+    return view if added else slicer.mrmlScene.AddNode(view)
 
 
 class _Curve:

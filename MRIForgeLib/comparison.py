@@ -205,12 +205,15 @@ class Comparison:
             composite.SetBackgroundVolumeID(nodes[role].GetID())
             composite.SetForegroundVolumeID(None)
             composite.SetLabelVolumeID(None)
+            # A volume that is loaded meanwhile is shown in other views, not under our labels.
+            composite.SetDoPropagateVolumeSelection(False)
             composite.SetLinkedControl(True)
             composite.SetHotLinkedControl(True)
             if role in ("ssim", "difference"):
                 add_legend(nodes[role], role, self._memory)
         view = slicer.mrmlScene.GetSingletonNode(layout.TABLE_TAG, "vtkMRMLTableViewNode")
         if view is not None:
+            view.SetDoPropagateTableSelection(False)
             view.SetTableNodeID(table.GetID() if table is not None else None)
 
     def _widgets(self, manager: Any) -> dict[str, Any]:

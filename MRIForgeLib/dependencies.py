@@ -161,6 +161,11 @@ def _by_hand(absent: list[str], wheel_folder: Path | None) -> MissingDependency:
 
 def _install_torch() -> None:
     """Installs torch by the PyTorch extension, which asks first."""
+    if sys.platform == "darwin" and platform.machine() == "x86_64":
+        raise MissingDependency(
+            _("There is no current version of PyTorch for Intel Macs."),
+            _("On a Mac with Apple silicon, install the arm64 version of 3D Slicer."),
+        )
     try:
         import PyTorchUtils
     except ModuleNotFoundError as error:

@@ -225,3 +225,14 @@ def _style(
 def _set_window(display: slicer.vtkMRMLNode, low: float, high: float) -> None:
     display.AutoWindowLevelOff()
     display.SetWindowLevelMinMax(low, high)
+
+
+def show_volume(node: slicer.vtkMRMLVolumeNode, fit: bool = False) -> None:
+    """Shows a volume in the slice views that take what is selected; comparisons stay.
+
+    Args:
+        fit: also center the views on it.
+    """
+    logic = slicer.app.applicationLogic()
+    logic.GetSelectionNode().SetActiveVolumeID(node.GetID())
+    logic.PropagateVolumeSelection(int(fit))

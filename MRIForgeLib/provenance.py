@@ -13,6 +13,7 @@ import logging
 import os
 import shutil
 import tempfile
+import weakref
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ _NRRD = (".nrrd", ".nhdr")
 # Places in a temporary folder and times say nothing about the image.
 _NOT_PROVENANCE = {"output", "json", "model", "checkpoint", "seconds"}
 _MAX_HEADER_LINE = 1 << 24
+_kept: weakref.WeakSet = weakref.WeakSet()  # storage nodes that have our observer
 
 
 def provenance_attributes(
@@ -86,7 +88,10 @@ def keep_in_files(node: slicer.vtkMRMLStorableNode) -> None:
     """
     node.AddDefaultStorageNode()
     storage = node.GetStorageNode()
-    if storage is not None and storage.IsA("vtkMRMLVolumeArchetypeStorageNode"):
+    if storage is None or storage in _kept:
+        return
+    if storage.IsA("vtkMRMLVolumeArchetypeStorageNode"):
+        _kept.add(storage)
         name = storage.GetFullNameFromFileName() or ""
         storage.AddObserver("ModifiedEvent", _stamper(node.GetID(), name))
 
@@ -97,6 +102,12 @@ def keep_in_files_of(scene: slicer.vtkMRMLScene) -> None:
         node = scene.GetNthNodeByClass(number, "vtkMRMLVolumeNode")
         if node.GetAttribute(PREFIX + "job"):
             keep_in_files(node)
+
+
+def keep_in_files_after_loading() -> None:
+    """From now on :func:`keep_in_files_of` the scene each time something was loaded into it."""
+    scene = slicer.mrmlScene
+    scene.AddObserver(scene.EndImportEvent, lambda _scene, _event: keep_in_files_of(scene))
 
 
 def stamp_nrrd(path: Path, attributes: Mapping[str, str]) -> bool:

@@ -184,6 +184,8 @@ class Run:
 
     def _drive(self, seconds: float | None) -> None:
         """Steps without the timer, until the end or for some seconds."""
+        if self.ended:
+            return
         self._blocking = True
         self._timer.stop()
         until = None if seconds is None else time.monotonic() + seconds

@@ -12,6 +12,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from mriforge.volume import Grid, Series
+from MRIForgeLib.display import show_volume
 from MRIForgeLib.nodes import grid_matrix
 from MRIForgeLib.placing import Place, add_series_steps
 from MRIForgeLib.tasks import run_to_end
@@ -61,10 +62,14 @@ def download_spine(source: Any) -> list[Any]:
     """
     import SampleData
 
-    path = SampleData.SampleDataLogic().downloadFileIntoCache(
-        source.uris[0], source.fileNames[0], source.checksums[0]
-    )
-    return add_spine(Path(path))
+    # The logic of the open panel shows its messages there.
+    widget = getattr(slicer.modules, "SampleDataWidget", None)
+    logic = widget.logic if widget is not None else SampleData.SampleDataLogic()
+    # Slicer calls this from a button and would show no error.
+    message = _("The sample data could not be downloaded.")
+    with slicer.util.tryWithErrorDisplay(message, waitCursor=True):
+        path = logic.downloadFileIntoCache(source.uris[0], source.fileNames[0], source.checksums[0])
+        return add_spine(Path(path))
 
 
 def add_spine(path: Path) -> list[Any]:
@@ -88,5 +93,5 @@ def add_spine(path: Path) -> list[Any]:
     prior.CreateDefaultDisplayNodes()
     rest = Series(array[1:], grid, times[1:])
     _sequence, proxy = run_to_end(add_series_steps(rest, Place.of(prior), SERIES_NAME, {}))
-    slicer.util.setSliceViewerLayers(background=proxy, fit=True)
+    show_volume(proxy, fit=True)
     return [proxy, prior]

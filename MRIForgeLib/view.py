@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -80,8 +81,15 @@ class Session:
     def cancel(self) -> None:
         """Asks whatever runs to stop; the end is reported."""
         if self._run is not None:
-            self.view.busy(True, True)
+            self._tell("busy", True, True)
             self._run.cancel()
+
+    def _tell(self, what: str, *values: Any) -> None:
+        """Tells the view; what goes wrong there is logged and stops nothing."""
+        try:
+            getattr(self.view, what)(*values)
+        except Exception:
+            logging.exception("MRIForge: showing the %s of a session failed", what)
 
     def _first(self) -> None:
         """Begins the first task."""
@@ -93,11 +101,13 @@ class Session:
             task,
             Listener(
                 state=self._state,
-                progress=lambda fraction, message, eta: self.view.progress(
-                    start + (stop - start) * fraction, progress_text(fraction, message, eta)
+                progress=lambda fraction, message, eta: self._tell(
+                    "progress",
+                    start + (stop - start) * fraction,
+                    progress_text(fraction, message, eta),
                 ),
-                metric=self.view.metric,
-                log=self.view.log,
+                metric=lambda values: self._tell("metric", values),
+                log=lambda text: self._tell("log", text),
                 finished=finished,
                 failed=self._end,
             ),
@@ -107,13 +117,13 @@ class Session:
 
     def _state(self, state: State) -> None:
         if state in (State.PREPARING, State.RUNNING, State.COLLECTING):
-            self.view.busy(True, False)
+            self._tell("busy", True, False)
 
     def _end(self, error: MRIForgeError | None) -> None:
         self._run = None
         self.error = error
-        self.view.busy(False, False)
-        self.view.ended(error)
+        self._tell("busy", False, False)
+        self._tell("ended", error)
 
 
 class Single(Session):
@@ -128,5 +138,5 @@ class Single(Session):
 
     def _finished(self, nodes: Mapping[str, Any], figures: Mapping[str, Any]) -> None:
         self.nodes, self.figures = dict(nodes), dict(figures)
-        self.view.result(self.nodes, self.figures)
+        self._tell("result", self.nodes, self.figures)
         self._end(None)

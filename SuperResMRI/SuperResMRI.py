@@ -17,20 +17,22 @@ from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
 from slicer.ScriptedLoadableModule import *
 from slicer.util import VTKObservationMixin
 
-try:
-    import MRIForgeLib
-except ImportError:
-    # A source checkout: the packages lie beside the module folders, which Slicer does not search.
-    sys.path.append(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-    import MRIForgeLib
+# A source checkout: the packages lie beside the module folders, which Slicer does not search. They
+# come before those of an installed extension. (In that, they lie beside this file.)
+_ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+if os.path.isdir(os.path.join(_ROOT, "MRIForgeLib")) and _ROOT not in sys.path:
+    sys.path.insert(0, _ROOT)
 
+import MRIForgeLib
 from mriforge.errors import MRIForgeError
 from mriforge.superres.choices import DEFAULT_MODEL, TASK, choice_named, choices
 from MRIForgeLib import dependencies, layout, sample_data
 from MRIForgeLib.charts import quality_chart
 from MRIForgeLib.comparison import Comparison
+from MRIForgeLib.display import show_volume
 from MRIForgeLib.nodes import sequence_of
-from MRIForgeLib.provenance import keep_in_files_of
+from MRIForgeLib.provenance import keep_in_files_after_loading
+from MRIForgeLib.run import stop_all
 from MRIForgeLib.superres import advice, summary
 from MRIForgeLib.superres.coarse import CoarseTask
 from MRIForgeLib.superres.session import SuperresSession
@@ -71,7 +73,7 @@ For research use. See the
 The main method is that of Sarasaen et al., Artificial Intelligence in Medicine 121:102196 (2021).
 """)
         slicer.app.connect("startupCompleted()", registerSampleData)
-        slicer.app.connect("startupCompleted()", registerLayouts)
+        slicer.app.connect("startupCompleted()", prepareScene)
 
 
 #
@@ -84,9 +86,11 @@ def registerSampleData():
     sample_data.register(os.path.join(os.path.dirname(__file__), "Resources", "Icons"))
 
 
-def registerLayouts():
-    """Make our layouts known, for scenes that were saved while images were compared."""
+def prepareScene():
+    """For scenes that are loaded, whether this module is opened or not."""
+    keep_in_files_after_loading()
     if slicer.app.layoutManager() is not None:
+        # Without its description, a layout that was saved shows an empty viewer.
         layout.register(slicer.app.layoutManager().layoutLogic().GetLayoutNode())
 
 
@@ -187,7 +191,9 @@ class SuperResMRIWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, View)
         self.addObserver(scene, scene.EndImportEvent, self.onSceneEndImport)
         ui = self.ui
         self.runSection = RunSection(
-            ui, (ui.inputsSection, ui.methodSection, ui.tuningSection, ui.advancedSection)
+            ui,
+            (ui.inputsSection, ui.methodSection, ui.tuningSection, ui.advancedSection),
+            lambda: self.logic.getParameterNode().parameterNode,
         )
         self.modelsSection = ModelsSection(ui, TASK, self.showMethods)
         self.compareSection = CompareSection(ui)
@@ -203,7 +209,9 @@ class SuperResMRIWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, View)
         if session is not None:
             session.view = View()
             session.cancel()
-        self.compareSection.close()
+        if self.compareSection is not None:  # otherwise setup() has failed
+            self.compareSection.close()
+        stop_all()
         self.setParameterNode(None)
         self.removeObservers()
 
@@ -234,7 +242,6 @@ class SuperResMRIWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, View)
 
     def onSceneEndImport(self, caller, event) -> None:
         """Called after a scene was loaded; the parameter node's wrapper remembers old nodes."""
-        keep_in_files_of(slicer.mrmlScene)
         if self._parameterNode:
             self.initializeParameterNode()
 
@@ -242,9 +249,10 @@ class SuperResMRIWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, View)
         """Ensure parameter node exists and observed."""
         self.setParameterNode(self.logic.getParameterNode())
         if not self._parameterNode.inputNode:
-            volume = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLScalarVolumeNode")
-            if volume is not None:
-                self._parameterNode.inputNode = volume
+            volumes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
+            images = [v for v in volumes if v.GetClassName() == "vtkMRMLScalarVolumeNode"]
+            if images:
+                self._parameterNode.inputNode = images[0]
 
     def setParameterNode(self, parameterNode) -> None:
         """Set and observe the parameter node, or forget it (None)."""
@@ -370,13 +378,15 @@ class SuperResMRIWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, View)
 
     def result(self, nodes, figures) -> None:
         if isinstance(self.session, Single):
-            self._parameterNode.referenceNode = self._parameterNode.inputNode
-            self._parameterNode.inputNode = nodes["result"]
-            slicer.util.setSliceViewerLayers(background=nodes["result"])
+            # The user may be in another module by now, where this panel has no parameter node.
+            parameters = self._parameterNode or self.logic.getParameterNode()
+            parameters.referenceNode = parameters.inputNode
+            parameters.inputNode = nodes["result"]
+            show_volume(nodes["result"])
             return
         self.compareSection.offer(self.logic.comparedNodes(self.session))
         self.ui.summaryLabel.text = "\n".join(summary.sentences(figures))
-        slicer.util.setSliceViewerLayers(background=nodes["result"])
+        show_volume(nodes["result"])
         self.showMethods()
 
     def measured(self, nodes, figures) -> None:

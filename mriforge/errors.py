@@ -32,6 +32,10 @@ class MRIForgeError(Exception):
         self.message = message
         self.hint = hint
 
+    def __str__(self) -> str:
+        """With the hint: dialogs and tracebacks show this and nothing else."""
+        return self.one_line()
+
     def one_line(self) -> str:
         """Message and hint on one line, as the command line prints it."""
         text = f"{self.message} {self.hint}".strip()

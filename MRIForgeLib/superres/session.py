@@ -37,13 +37,13 @@ class SuperresSession(Session):
     def _sharpened(self, nodes: Mapping[str, Any], figures: Mapping[str, Any]) -> None:
         self.nodes, self.figures = dict(nodes), dict(figures)
         for sentence in summary.sentences(figures):
-            self.view.log(sentence)
-        self.view.result(self.nodes, self.figures)
+            self._tell("log", sentence)
+        self._tell("result", self.nodes, self.figures)
         reference, low = self.wishes.reference_node, self.wishes.input_node
         if reference is None:
             self._end(None)
         elif reference.GetScene() is None:
-            self.view.log(_("The reference is no longer in the scene: nothing is measured."))
+            self._tell("log", _("The reference is no longer in the scene: nothing is measured."))
             self._end(None)
         else:
             others = {} if low.GetScene() is None else {summary.INPUT: low}
@@ -53,11 +53,12 @@ class SuperresSession(Session):
     def _was_measured(self, nodes: Mapping[str, Any], figures: Mapping[str, Any]) -> None:
         self.nodes.update(nodes)
         self.figures["measured"] = dict(figures)
-        self.view.log(summary.measured(figures))
-        self.view.measured(self.nodes, figures)
+        self._tell("log", summary.measured(figures))
+        self._tell("measured", self.nodes, figures)
         self._end(None)
 
     def _end(self, error: MRIForgeError | None) -> None:
         if error is not None and self.nodes and not isinstance(error, Cancelled):
-            self.view.log(_("The result could not be measured: {why}").format(why=error.one_line()))
+            text = _("The result could not be measured: {why}").format(why=error.one_line())
+            self._tell("log", text)
         super()._end(error)

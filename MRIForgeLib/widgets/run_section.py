@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import slicer
@@ -18,11 +18,12 @@ class RunSection:
 
     Args:
         ui: the panel's widgets by name.
-        locked: widgets that must not be changed while a job runs.
+        locked: sections whose contents must not be changed while a job runs.
+        owner: gives the node that the panel's plot views belong to.
     """
 
-    def __init__(self, ui: Any, locked: Iterable[Any]) -> None:
-        self.ui, self.locked = ui, tuple(locked)
+    def __init__(self, ui: Any, locked: Iterable[Any], owner: Callable[[], Any]) -> None:
+        self.ui, self.locked, self.owner = ui, tuple(locked), owner
         self.chart: TuningChart | None = None
         self._plots: list[Any] = []
         ui.copyLogButton.connect("clicked(bool)", self.copy_log)
@@ -68,8 +69,11 @@ class RunSection:
             ui.applyButton.toolTip = _("Stop the job; nothing is added to the scene.")
         if cancelling:
             ui.statusLabel.text = _("Cancelling...")
-        for widget in self.locked:
-            widget.enabled = not running
+        for section in self.locked:
+            # Not the section itself: its header folds and unfolds it, also while a job runs.
+            for child in section.children():
+                if hasattr(child, "enabled"):
+                    child.enabled = not running
 
     def show_progress(self, fraction: float, text: str) -> None:
         """``fraction`` 0..1, and what is being done."""
@@ -92,7 +96,7 @@ class RunSection:
         if isinstance(error, Cancelled):
             return
         self.ui.logSection.collapsed = False
-        slicer.util.errorDisplay(error.message, detailedText=error.hint or "")
+        slicer.util.errorDisplay("\n\n".join(filter(None, (error.message, error.hint))))
 
     def follow_tuning(self, name: str) -> None:
         """Shows empty charts of the loss and of the held-out quality; earlier ones go."""
@@ -101,33 +105,41 @@ class RunSection:
         loss, quality = self._plot_views()
         self.chart.show_in(loss)
         self.chart.show_in(quality, quality=True)
-        self.ui.chartWidget.setVisible(True)
+        self._fit()
 
     def show_quality(self, chart: QualityChart) -> None:
         """Shows charts of PSNR and SSIM over a series, instead of those of the tuning."""
         psnr, ssim = self._plot_views()
         chart.show_in(psnr)
         chart.show_in(ssim, ssim=True)
-        self.ui.chartWidget.setVisible(True)
+        self._fit()
 
     def add_to_chart(self, values: Mapping[str, Any]) -> None:
         """Live figures of a job."""
-        if self.chart is not None:
-            self.chart.add(dict(values))
+        if self.chart is not None and self.chart.add(dict(values)):
+            self._fit()
 
     def flush_chart(self) -> None:
         """Draw what has not been drawn yet."""
         if self.chart is not None:
             self.chart.flush()
+            self._fit()
+
+    def _fit(self) -> None:
+        """The axes as long as the lines: plot views keep the range that they began with."""
+        self.ui.chartWidget.setVisible(True)
+        for plot in self._plots:
+            plot.fitToContent()
 
     def _plot_views(self) -> list[Any]:
         """Nodes of two plot views, made when first needed: each costs a graphics context."""
-        nodes = [plot_view_node(number) for number in (1, 2)]
+        nodes = [plot_view_node(number, self.owner()) for number in (1, 2)]
         if not self._plots:
             for node in nodes:
                 plot = slicer.qMRMLPlotView()
                 plot.setMRMLScene(slicer.mrmlScene)
                 plot.setMRMLPlotViewNode(node)
+                plot.setMinimumHeight(170)
                 self.ui.chartWidget.layout().addWidget(plot)
                 self._plots.append(plot)
         return nodes

@@ -199,8 +199,14 @@ def test_a_closed_scene_does_no_harm(charts, scene):
 
 def test_plot_views_show_the_charts(charts, scene):
     chart = charts.TuningChart("T")
-    first, second = charts.plot_view_node(1), charts.plot_view_node(2)
-    assert first is charts.plot_view_node(1) and first is not second
+    owner = scene.AddNewNodeByClass("vtkMRMLScriptedModuleNode")
+    first, second = (charts.plot_view_node(number, owner) for number in (1, 2))
+    assert first is charts.plot_view_node(1, owner) and first is not second
+    # The layout manager makes no widgets for them, and other modules' charts stay out.
+    manager = slicer.app.layoutManager()
+    shown = [manager.plotWidget(i).mrmlPlotViewNode() for i in range(manager.plotViewCount)]
+    assert first not in shown and second not in shown
+    assert not first.GetDoPropagatePlotChartSelection()
     widget = slicer.qMRMLPlotView()
     widget.setMRMLPlotViewNode(first)
     chart.show_in(first)

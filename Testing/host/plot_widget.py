@@ -12,6 +12,7 @@ from .pythonqt import plain
 
 _Series = slicer.vtkMRMLPlotSeriesNode
 _FONTS = {"Arial": vtk.VTK_ARIAL, "Courier": vtk.VTK_COURIER, "Times": vtk.VTK_TIMES}
+_AXES = (vtk.vtkAxis.BOTTOM, vtk.vtkAxis.LEFT)
 _MARKERS = {
     _Series.MarkerStyleNone: vtk.vtkPlotPoints.NONE,
     _Series.MarkerStyleCross: vtk.vtkPlotPoints.CROSS,
@@ -49,6 +50,8 @@ class qMRMLPlotView(Canvas):
         self._node_events = Observations(self)
         self._content_events = Observations(self)
         self._watched: list[vtk.vtkObject] = []
+        self._to_fit = True
+        self._drawn_size = (0, 0)
         self.setMinimumSize(120, 90)
 
     def chart(self):
@@ -73,7 +76,7 @@ class qMRMLPlotView(Canvas):
         self._follow()
 
     def fitToContent(self):
-        self._chart.RecalculateBounds()
+        self._to_fit = True
         self._request()
 
     # Nodes
@@ -102,7 +105,18 @@ class qMRMLPlotView(Canvas):
     # Drawing
 
     def _draw(self, width, height):
+        ranges = [self._chart.GetAxis(position) for position in _AXES]
+        ranges = [(axis.GetMinimum(), axis.GetMaximum()) for axis in ranges]
+        had_lines = self._chart.GetNumberOfPlots() > 0
         self._fill()
+        if self._to_fit or not had_lines or (width, height) != self._drawn_size:
+            self._chart.RecalculateBounds()
+            self._to_fit = self._chart.GetNumberOfPlots() == 0
+        else:
+            # As in Slicer: nobody but fitToContent() and a new size changes the range again.
+            for position, (low, high) in zip(_AXES, ranges, strict=True):
+                self._chart.GetAxis(position).SetRange(low, high)
+        self._drawn_size = (width, height)
         window = self._view.GetRenderWindow()
         window.SetSize(width, height)
         self._view.GetRenderer().GetRenderWindow().Render()
@@ -126,7 +140,6 @@ class qMRMLPlotView(Canvas):
             self._add_series(series)
         self._dress_axis(vtk.vtkAxis.BOTTOM, node, "X", font)
         self._dress_axis(vtk.vtkAxis.LEFT, node, "Y", font)
-        chart.RecalculateBounds()
 
     def _dress_axis(self, position: int, node, letter: str, font: int) -> None:
         axis = self._chart.GetAxis(position)

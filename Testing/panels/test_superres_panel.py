@@ -152,6 +152,7 @@ def test_choices_survive_in_the_scene(panel, tmp_path) -> None:
 
 def test_cancel_leaves_no_process_and_the_scene_as_it_was(panel, scene) -> None:
     import host
+    import vtk
 
     with_prior(panel)
     before = ids(scene)
@@ -162,6 +163,11 @@ def test_cancel_leaves_no_process_and_the_scene_as_it_was(panel, scene) -> None:
     tables = [n for n in panel.runSection.chart.nodes if n.IsA("vtkMRMLTableNode")]
     host.wait_until(lambda: max(t.GetNumberOfRows() for t in tables) > 2, 60)
     host.wait_until(lambda: ui.progressBar.value > 0, 30)
+    longest = max(tables, key=lambda table: table.GetNumberOfRows())
+    last = longest.GetTable().GetValue(longest.GetNumberOfRows() - 1, 0).ToDouble()
+    host.process_events(0.3)
+    axes = [plot.chart().GetAxis(vtk.vtkAxis.BOTTOM) for plot in panel.runSection._plots]
+    assert max(axis.GetMaximum() for axis in axes) >= last, "the lines leave the charts"
     assert ui.statusLabel.text
     ui.applyButton.click()
     assert not ui.applyButton.enabled
@@ -338,6 +344,79 @@ def test_the_module_tests_itself(panel) -> None:
     import slicer
 
     slicer.selfTests["SuperResMRI"]()
+
+
+@pytest.mark.parametrize("what", ["coarse", "sharpen"])
+def test_the_user_is_in_another_module_when_it_ends(panel, what) -> None:
+    low = add_volume(head((4, 32, 32)), "scan")
+    panel.ui.inputSelector.setCurrentNode(low)
+    (panel.ui.coarseButton if what == "coarse" else panel.ui.applyButton).click()
+    panel.exit()
+    finish(panel)
+    assert panel.ui.applyButton.text == "Apply"
+    panel.enter()
+    if what == "coarse":
+        assert panel.ui.inputSelector.currentNode().GetName() == "scan coarse"
+        assert panel.ui.referenceSelector.currentNode() is low
+    else:
+        assert panel.lastSession.nodes["result"].GetScene() is not None
+
+
+def test_a_view_that_fails_stops_nothing(panel) -> None:
+    from MRIForgeLib.view import View
+
+    class Broken(View):
+        def result(self, nodes, figures):
+            raise RuntimeError("a widget is gone")
+
+    low = add_volume(head((4, 32, 32)), "scan")
+    session = panel.logic.process(low, view=Broken(), waitForCompletion=False)
+    import host
+
+    host.wait_until(lambda: not session.running, 60)
+    assert session.error is None and session.nodes["result"] is not None
+
+
+def test_label_maps_are_not_offered(panel) -> None:
+    import slicer
+
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode", "organs")
+    slicer.util.updateVolumeFromArray(node, np.ones((4, 8, 8), np.uint8))
+    panel.initializeParameterNode()
+    assert panel.ui.inputSelector.currentNode() is None
+    assert panel.ui.inputSelector.nodeCount() == 0
+
+
+def test_images_that_come_later_do_not_enter_the_comparison(panel) -> None:
+    import host
+    import slicer
+
+    low = add_volume(head((4, 32, 32)), "scan")
+    panel.ui.inputSelector.setCurrentNode(low)
+    panel.ui.applyButton.click()
+    finish(panel)
+    panel.ui.compareButton.click()
+    host.process_events(0.1)
+    other = add_volume(head((4, 16, 16)), "other")
+    selection = slicer.app.applicationLogic().GetSelectionNode()
+    selection.SetActiveVolumeID(other.GetID())
+    slicer.app.applicationLogic().PropagateVolumeSelection(0)
+    composite = slicer.app.layoutManager().sliceWidget("MRIForgeLow").mrmlSliceCompositeNode()
+    assert composite.GetBackgroundVolumeID() == low.GetID()
+    panel.ui.compareButton.click()
+
+
+def test_errors_say_what_to_do(panel, monkeypatch) -> None:
+    import slicer
+
+    shown = []
+    monkeypatch.setattr(slicer.util, "errorDisplay", lambda text, **_: shown.append(text))
+    array = head((4, 32, 32))
+    array[1, 2, 3] = np.nan
+    panel.ui.inputSelector.setCurrentNode(add_volume(array, "broken"))
+    panel.ui.applyButton.click()
+    finish(panel)
+    assert len(shown) == 1 and "\n\n" in shown[0]
 
 
 def test_the_panel_works_without_a_main_window(scene) -> None:

@@ -120,8 +120,6 @@ class SampleDataLogic:
 
     def downloadFromSource(self, source, maximumAttemptsCount=3, forceDownload=False):
         """Load a source and return its nodes (paths for entries that are not to be loaded)."""
-        if source.customDownloader is not None:
-            return source.customDownloader(source)
         return [self._loaded(source, index) for index in range(len(source.uris))]
 
     def downloadSample(self, sampleName):
