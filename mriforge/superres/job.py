@@ -123,8 +123,6 @@ def superres(
     method = load_method(options.model, options.gate)
     figures: dict[str, Any] = {"method": method.describe(), "target": _describe_target(operator)}
     figures["warnings"] = _warnings(method, series, operator, final)
-    for warning in figures["warnings"]:
-        events.log(f"Outside what the model was made for: {warning}")
     device = choose_device(options.device)
     run = _runner(options, device, events)
     share = 0.0
@@ -136,6 +134,9 @@ def superres(
         figures["finetune"] = tuned.figures
         if options.save_model is not None:
             figures["model"] = str(save_tuned(options.save_model, tuned, method.network()[1]).path)
+    # Not earlier: an input that is refused gets one line that says why, and no advice before it.
+    for warning in figures["warnings"]:
+        events.log(f"Outside what the model was made for: {warning}")
     result, residuals = _all_frames(series, operator, method, options, run, events.part(share, 1.0))
     if method.gate is not None:
         figures["gate"] = {"step": method.gate.step, "held_out_gain_db": method.gate.gain_db}
