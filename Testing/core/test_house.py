@@ -18,7 +18,7 @@ MODULES = [ROOT / name / f"{name}.py" for name in ("SuperResMRI",)]
 MAX_LINES = 400
 MAX_LINES_OF_TESTS = 600  # tables of cases
 LONGER = {
-    f"{path.stem}/{path.name}": (530, "Slicer wants module, widget, logic and test in one file")
+    f"{path.stem}/{path.name}": (560, "Slicer wants module, widget, logic and test in one file")
     for path in MODULES
 }
 """Files that may be longer: ``{name: (lines, reason)}``."""

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 ROOT = Path(__file__).resolve().parents[2]
+MODULE = ROOT / "SuperResMRI" / "SuperResMRI.py"
 DATA = Path(os.environ.get("MRIFORGE_SHARED_DATA", ROOT.parent / "shared" / "data"))
 
 
@@ -112,3 +113,27 @@ class Blocking:
         self.worst = max(self.worst, now - self._last)
         self.ticks += 1
         self._last = now
+
+
+def finish(panel, timeout_s=90):
+    import host
+
+    host.wait_until(lambda: panel.session is None, timeout_s)
+
+
+def ids(scene):
+    return sorted(
+        scene.GetNthNode(i).GetID()
+        for i in range(scene.GetNumberOfNodes())
+        if not scene.GetNthNode(i).GetSingletonTag()
+    )
+
+
+def with_prior(panel):
+    """An oblique image and a sharp prior of it, chosen by the widgets."""
+    low = add_volume(head((6, 32, 32)), "scan", (4.0, 4.0, 5.0), oblique=True)
+    prior = add_volume(head((6, 64, 64)), "prior", (2.0, 2.0, 5.0), oblique=True)
+    panel.ui.inputSelector.setCurrentNode(low)
+    panel.ui.priorSelector.setCurrentNode(prior)
+    panel.ui.finetuneCheckBox.checked = True
+    return low, prior
