@@ -139,7 +139,7 @@ class RunSection:
                 plot = slicer.qMRMLPlotView()
                 plot.setMRMLScene(slicer.mrmlScene)
                 plot.setMRMLPlotViewNode(node)
-                plot.setMinimumHeight(170)
+                plot.minimumHeight = 170
                 self.ui.chartWidget.layout().addWidget(plot)
                 self._plots.append(plot)
         return nodes
