@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
@@ -37,7 +38,7 @@ class View:
         """Nothing runs any more; ``error`` tells why there is less than was asked for."""
 
 
-class Session:
+class Session(ABC):
     """One or more tasks, one after the other, reported to one view.
 
     Attributes:
@@ -91,9 +92,9 @@ class Session:
         except Exception:
             logging.exception("MRIForge: showing the %s of a session failed", what)
 
+    @abstractmethod
     def _first(self) -> None:
         """Begins the first task."""
-        raise NotImplementedError
 
     def _begin(self, task: Task, finished: Any, start: float = 0.0, stop: float = 1.0) -> None:
         """Runs ``task``, whose progress is that from ``start`` to ``stop`` of the session."""

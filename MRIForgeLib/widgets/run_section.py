@@ -139,7 +139,6 @@ class RunSection:
                 plot = slicer.qMRMLPlotView()
                 plot.setMRMLScene(slicer.mrmlScene)
                 plot.setMRMLPlotViewNode(node)
-                plot.minimumHeight = 170
                 self.ui.chartWidget.layout().addWidget(plot)
                 self._plots.append(plot)
         return nodes
