@@ -180,9 +180,10 @@ def add_legend(
         return None
     logic = slicer.modules.colors.logic()
     legend = logic.GetColorLegendDisplayNode(node)
-    if legend is None:
-        legend = logic.AddDefaultColorLegendDisplayNode(node)
-        memory.keep_legend(legend)
+    if legend is not None:
+        return legend  # the user may have styled it
+    legend = logic.AddDefaultColorLegendDisplayNode(node)
+    memory.keep_legend(legend)
     blocked = legend.StartModify()
     if role == "ssim":
         legend.SetTitleText(_("SSIM"))
