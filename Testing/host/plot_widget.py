@@ -51,6 +51,7 @@ class qMRMLPlotView(Canvas):
         self._content_events = Observations(self)
         self._watched: list[vtk.vtkObject] = []
         self._to_fit = True
+        self._drawn: dict[tuple[str, int], vtk.vtkPlot] = {}
         self._drawn_size = (0, 0)
         self.setMinimumSize(120, 90)
 
@@ -105,17 +106,11 @@ class qMRMLPlotView(Canvas):
     # Drawing
 
     def _draw(self, width, height):
-        ranges = [self._chart.GetAxis(position) for position in _AXES]
-        ranges = [(axis.GetMinimum(), axis.GetMaximum()) for axis in ranges]
-        had_lines = self._chart.GetNumberOfPlots() > 0
         self._fill()
-        if self._to_fit or not had_lines or (width, height) != self._drawn_size:
+        # As in Slicer: nobody but fitToContent() and a new size changes the range again.
+        if self._to_fit or (width, height) != self._drawn_size:
             self._chart.RecalculateBounds()
             self._to_fit = self._chart.GetNumberOfPlots() == 0
-        else:
-            # As in Slicer: nobody but fitToContent() and a new size changes the range again.
-            for position, (low, high) in zip(_AXES, ranges, strict=True):
-                self._chart.GetAxis(position).SetRange(low, high)
         self._drawn_size = (width, height)
         window = self._view.GetRenderWindow()
         window.SetSize(width, height)
@@ -124,7 +119,11 @@ class qMRMLPlotView(Canvas):
 
     def _fill(self) -> None:
         chart, node = self._chart, self._chart_node()
-        chart.ClearPlots()
+        wanted = [s for s in self._series_nodes() if _has_columns(s)] if node is not None else []
+        if [(s.GetID(), s.GetPlotType()) for s in wanted] != list(self._drawn):
+            # A line that stays is kept, as Slicer keeps it: a new one would set the range anew.
+            chart.ClearPlots()
+            self._drawn = {(s.GetID(), s.GetPlotType()): _add_plot(chart, s) for s in wanted}
         chart.SetVisible(node is not None)
         if node is None:
             return
@@ -136,8 +135,8 @@ class qMRMLPlotView(Canvas):
         legend = chart.GetLegend()
         legend.SetLabelSize(node.GetLegendFontSize())
         legend.GetLabelProperties().SetFontFamily(font)
-        for series in self._series_nodes():
-            self._add_series(series)
+        for series, plot in zip(wanted, self._drawn.values(), strict=True):
+            _dress_plot(plot, series)
         self._dress_axis(vtk.vtkAxis.BOTTOM, node, "X", font)
         self._dress_axis(vtk.vtkAxis.LEFT, node, "Y", font)
 
@@ -160,28 +159,34 @@ class qMRMLPlotView(Canvas):
             axis.SetBehavior(vtk.vtkAxis.FIXED)
             axis.SetRange(*value("Range"))
 
-    def _add_series(self, series) -> None:
-        table_node = series.GetTableNode()
-        table = table_node.GetTable() if table_node is not None else None
-        y_name, x_name = series.GetYColumnName() or "", series.GetXColumnName() or ""
-        if table is None or table.GetColumnByName(y_name) is None:
-            return
-        is_bar = series.GetPlotType() == _Series.PlotTypeBar
-        kind = vtk.vtkChart.BAR if is_bar else vtk.vtkChart.LINE
-        plot = self._chart.AddPlot(kind)
-        if x_name and series.IsXColumnRequired():
-            plot.SetInputData(table, x_name, y_name)
-        else:
-            plot.SetInputData(table, y_name, y_name)
-            plot.SetUseIndexForXSeries(True)
-        plot.SetLabel(series.GetName())
-        color = [round(255 * channel) for channel in series.GetColor()]
-        plot.SetColor(*color, round(255 * series.GetOpacity()))
-        plot.SetWidth(series.GetLineWidth())
-        if not is_bar:
-            plot.GetPen().SetLineType(_PENS[series.GetLineStyle()])
-            plot.SetMarkerStyle(_MARKERS[series.GetMarkerStyle()])
-            plot.SetMarkerSize(series.GetMarkerSize())
+
+def _has_columns(series) -> bool:
+    table = series.GetTableNode().GetTable() if series.GetTableNode() is not None else None
+    return table is not None and table.GetColumnByName(series.GetYColumnName() or "") is not None
+
+
+def _add_plot(chart, series):
+    is_bar = series.GetPlotType() == _Series.PlotTypeBar
+    return chart.AddPlot(vtk.vtkChart.BAR if is_bar else vtk.vtkChart.LINE)
+
+
+def _dress_plot(plot, series) -> None:
+    """What a line shows and how, from its node."""
+    table = series.GetTableNode().GetTable()
+    y_name, x_name = series.GetYColumnName() or "", series.GetXColumnName() or ""
+    if x_name and series.IsXColumnRequired():
+        plot.SetInputData(table, x_name, y_name)
+    else:
+        plot.SetInputData(table, y_name, y_name)
+        plot.SetUseIndexForXSeries(True)
+    plot.SetLabel(series.GetName())
+    color = [round(255 * channel) for channel in series.GetColor()]
+    plot.SetColor(*color, round(255 * series.GetOpacity()))
+    plot.SetWidth(series.GetLineWidth())
+    if series.GetPlotType() != _Series.PlotTypeBar:
+        plot.GetPen().SetLineType(_PENS[series.GetLineStyle()])
+        plot.SetMarkerStyle(_MARKERS[series.GetMarkerStyle()])
+        plot.SetMarkerSize(series.GetMarkerSize())
 
 
 @plain
