@@ -14,7 +14,7 @@ from slicer.i18n import tr as _
 from vtk.util import numpy_support
 
 from mriforge.errors import BadInput, Failed
-from mriforge.volume import Series, Volume
+from mriforge.volume import Image, Series, Volume
 from MRIForgeLib.nodes import grid_matrix
 from MRIForgeLib.places import Look, Place
 from MRIForgeLib.provenance import (
@@ -30,6 +30,7 @@ __all__ = [
     "LABELS",
     "SCALAR",
     "Place",
+    "add_result_steps",
     "add_series_steps",
     "add_volume",
     "check_output",
@@ -132,6 +133,24 @@ def add_series_steps(
         )
     set_attributes(sequence, attributes)
     return _add_sequence(sequence, place, name, same_look)
+
+
+def add_result_steps(
+    image: Image,
+    place: Place,
+    name: str,
+    attributes: Mapping[str, str],
+    output: slicer.vtkMRMLVolumeNode | None = None,
+) -> Generator[None, None, dict[str, slicer.vtkMRMLNode]]:
+    """Puts a volume or a series into the scene, as a task's ``collect`` returns it.
+
+    Returns:
+        ``result`` (of a series the proxy volume) and, of a series, ``sequence``.
+    """
+    if isinstance(image, Series):
+        sequence, proxy = yield from add_series_steps(image, place, name, attributes)
+        return {"result": proxy, "sequence": sequence}
+    return {"result": add_volume(image, place, name, attributes, output=output)}
 
 
 def _add_sequence(

@@ -55,15 +55,8 @@ def doubts(wishes: Wishes) -> list[str]:
         found += outside_scope(choice.card, grid_of(wishes.input_node), target)
     found += doubtful_range(*_range(wishes.input_node), _modality(wishes.input_node))
     prior = wishes.prior_node
-    if (
-        prior is not None
-        and choice.subject_tuned
-        and prior.GetAttribute(TUNED_MODEL)
-        not in (
-            None,
-            choice.name,
-        )
-    ):
+    adapted = prior.GetAttribute(TUNED_MODEL) if prior is not None else None
+    if choice.subject_tuned and adapted not in (None, choice.name):
         found.append(_("This model was adapted to another prior scan than the one selected."))
     kept = remembered_model(prior)
     if kept and kept != choice.name:

@@ -8,16 +8,9 @@ from typing import Any
 
 from slicer.i18n import tr as _
 
-from mriforge.volume import Series
 from MRIForgeLib.exchange import receive, send
 from MRIForgeLib.nodes import snapshot_steps
-from MRIForgeLib.placing import (
-    Place,
-    add_series_steps,
-    add_volume,
-    provenance_attributes,
-    remove_result,
-)
+from MRIForgeLib.placing import Place, add_result_steps, provenance_attributes, remove_result
 
 
 class CoarseTask:
@@ -52,10 +45,7 @@ class CoarseTask:
         image = yield from receive(Path(result["output"]))
         name = _("{input} coarse").format(input=self.place.name)
         attributes = provenance_attributes(self.command, result, self.place.name)
-        if isinstance(image, Series):
-            sequence, proxy = yield from add_series_steps(image, self.place, name, attributes)
-            return {"result": proxy, "sequence": sequence}
-        return {"result": add_volume(image, self.place, name, attributes)}
+        return (yield from add_result_steps(image, self.place, name, attributes))
 
     def discard(self, nodes: dict[str, Any]) -> None:
         """Takes the coarse image out of the scene again."""

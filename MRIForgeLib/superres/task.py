@@ -10,16 +10,10 @@ import numpy as np
 from slicer.i18n import tr as _
 
 from mriforge.models.store import user_folder
-from mriforge.volume import Series, Volume
+from mriforge.volume import Volume
 from MRIForgeLib.exchange import receive, send
 from MRIForgeLib.nodes import grid_of, snapshot_steps
-from MRIForgeLib.placing import (
-    Place,
-    add_series_steps,
-    add_volume,
-    provenance_attributes,
-    remove_result,
-)
+from MRIForgeLib.placing import Place, add_result_steps, provenance_attributes, remove_result
 from MRIForgeLib.superres.wishes import TargetKind, Wishes
 
 TUNED_MODEL = "MRIForge.tunedModel"
@@ -85,12 +79,8 @@ class SuperresTask:
         image = yield from receive(Path(result["output"]))
         name = _("{input} sharpened").format(input=self.input_name)
         attributes = provenance_attributes(self.command, result, self.input_name)
-        if isinstance(image, Series):
-            sequence, proxy = yield from add_series_steps(image, self.place, name, attributes)
-            nodes = {"result": proxy, "sequence": sequence}
-        else:
-            output = self.wishes.output_node
-            nodes = {"result": add_volume(image, self.place, name, attributes, output=output)}
+        output = self.wishes.output_node
+        nodes = yield from add_result_steps(image, self.place, name, attributes, output)
         prior = self.wishes.prior_node
         if result.get("model") and prior is not None and prior.GetScene() is not None:
             prior.SetAttribute(TUNED_MODEL, Path(result["model"]).name)

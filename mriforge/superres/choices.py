@@ -6,12 +6,13 @@ Read from the cards, recipes and names alone, without torch, so that a panel can
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from mriforge.models.card import ModelCard
 from mriforge.models.store import installed_models
 from mriforge.physics.baselines import TITLES
-from mriforge.recipes import load_recipe, recipe_names
+from mriforge.recipes import Recipe, load_recipe, recipe_names
 
 DEFAULT_MODEL = "unet3d_small"
 TASK = "superresolution"
@@ -74,11 +75,16 @@ def _model(path: Path, card: ModelCard) -> Choice:
     return Choice(path.name, card.title or card.name, sentence, "", True, card, tuned, path)
 
 
+@cache
+def _shipped_recipes() -> tuple[tuple[str, Recipe], ...]:
+    """Read once: a panel lists the choices at every change of a widget."""
+    return tuple((name, load_recipe(name)) for name in recipe_names())
+
+
 def _untrained(have: set[str]) -> list[Choice]:
     """Recipes of this task that no installed model comes from."""
     found = []
-    for name in recipe_names():
-        recipe = load_recipe(name)
+    for name, recipe in _shipped_recipes():
         if recipe.task != TASK or name in have:
             continue
         found.append(
