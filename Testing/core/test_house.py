@@ -32,7 +32,7 @@ LEVELS = [
     {"cli", "worker", "__main__", "console"},
     {"jobs"},
     {"demo"},
-    {"superres", "degrade", "evaluate"},
+    {"superres", "interslice", "fusion", "degrade", "evaluate"},
     {"training", "report"},
     {"losses"},
     {"models", "recipes"},

@@ -108,6 +108,24 @@ class LabelSpec:
 
 
 @dataclass(frozen=True)
+class SliceSpec:
+    """Learning across thick slices from the scan itself, line by line (``task = "interslice"``).
+
+    Attributes:
+        slices, columns: size of a patch: thick slices across, pixels along.
+        held_out: share of the slices that validation and the gate use.
+        merge: how the two orientations become one volume: mean, or Fourier burst accumulation.
+        mirror: average with the prediction of the mirrored stack.
+    """
+
+    slices: int = 16
+    columns: int = 32
+    held_out: float = 0.12
+    merge: Literal["mean", "fba"] = "mean"
+    mirror: bool = False
+
+
+@dataclass(frozen=True)
 class OptimiserSpec:
     """``clip_norm`` limits the norm of the gradient; 0: no limit."""
 
@@ -189,7 +207,7 @@ class Recipe:
     network: NetworkSpec
     title: str = ""
     source: str = ""
-    task: Literal["superresolution", "segmentation"] = "superresolution"
+    task: Literal["superresolution", "segmentation", "interslice"] = "superresolution"
     seed: int = 0
     degradation: DegradationSpec = field(default_factory=DegradationSpec)
     input: InputSpec = field(default_factory=InputSpec)
@@ -197,6 +215,7 @@ class Recipe:
     augmentation: AugmentationSpec = field(default_factory=AugmentationSpec)
     loss: LossSpec = field(default_factory=lambda: LossSpec(l1=1.0))
     labels: LabelSpec = field(default_factory=LabelSpec)
+    slices: SliceSpec = field(default_factory=SliceSpec)
     optimiser: OptimiserSpec = field(default_factory=OptimiserSpec)
     schedule: ScheduleSpec = field(default_factory=ScheduleSpec)
     training: TrainingSpec = field(default_factory=TrainingSpec)

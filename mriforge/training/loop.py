@@ -38,6 +38,12 @@ from mriforge.training.schedule import rate
 State = dict[str, Tensor]
 
 
+def _channels_last(model: nn.Module) -> torch.memory_format:
+    """The memory format for a network of 2-D or of 3-D convolutions."""
+    volumetric = any(p.dim() == 5 for p in model.parameters())
+    return torch.channels_last_3d if volumetric else torch.channels_last
+
+
 class Sampler(Protocol):
     """Gives batch number ``step``, always the same one for the same number."""
 
@@ -102,8 +108,8 @@ class Trainer:
     ) -> None:
         self.device, self.group = torch.device(device), group or Processes()
         if self.device.type == "cpu":
-            # Channels last is 10 to 20 % faster for 3-D convolutions on the CPU.
-            model.to(memory_format=torch.channels_last_3d)
+            # Channels last is 10 to 20 % faster for convolutions on the CPU.
+            model.to(memory_format=_channels_last(model))
         self.model, self.sampler, self.loss = model, sampler, loss
         self.rates, self.schedule, self.training = optimiser, schedule, training
         self.validate, self.score = validate, score

@@ -1,0 +1,1 @@
+"""Through-plane super-resolution of stacks of thick slices."""
