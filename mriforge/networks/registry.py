@@ -10,8 +10,12 @@ from typing import Any
 from torch import nn
 
 from mriforge.errors import BadInput
+from mriforge.networks.edsr import Edsr, SmoreEdsr
 from mriforge.networks.perceptual import PerceptualNet
+from mriforge.networks.rcan import SmoreRcan
+from mriforge.networks.rdn import TscNet
 from mriforge.networks.unet3d import UNet3d
+from mriforge.networks.vae2d import Vae2d
 
 SARASAEN = "Sarasaen et al. 2021, Artif. Intell. Med. 121:102196"
 
@@ -41,6 +45,17 @@ NETWORKS: dict[str, Network] = {
     ),
     "pln_small": Network(
         PerceptualNet, f"{SARASAEN}, section 2.3.1 (width 16 for CPU)", 215_376, {"width": 16}
+    ),
+    "edsr": Network(Edsr, "Lim et al. 2017, CVPR workshops (baseline, factor 2)", 1_367_553),
+    "smore": Network(
+        SmoreEdsr, "Zhao et al. 2021, IEEE TMI 40:805 (EDSR on interpolated rows)", 1_219_841
+    ),
+    "smore_rcan": Network(
+        SmoreRcan, "Zhang et al. 2018, ECCV, as in the newer code of SMORE's group", 1_450_177
+    ),
+    "tscnet": Network(TscNet, "Lu et al. 2021, MICCAI (arXiv 2106.15395)", 5_609_409),
+    "vae2d": Network(
+        Vae2d, "after Xuan et al. 2021, Pattern Recognition 120:108103 (sizes ours)", 595_425
     ),
 }
 
