@@ -52,6 +52,7 @@ OPTIONAL = {
     "psutil": set(),
     "torchvision": set(),
     "highdicom": {"io"},
+    "av": {"io"},
 }
 
 

@@ -24,6 +24,9 @@ class Options:
     max_minutes: float | None = option(
         "number", "time budget", default=None, above=0, metavar="MIN"
     )
+    start: str | None = option(
+        "text", "trained model to begin from", default=None, metavar="NAME|DIR"
+    )
     resume: bool = option("flag", "go on from the checkpoint in --out", default=False)
     device: str = option("device", "auto, cpu, cuda, cuda:N or mps", default="auto")
 
@@ -45,6 +48,7 @@ def run(options: Options, events: Events) -> dict[str, Any]:
         options.out,
         max_minutes=options.max_minutes,
         resume=options.resume,
+        start=options.start,
         device=chosen_device(options.device),
         events=events,
     )

@@ -14,6 +14,8 @@ from mriforge.networks.edsr import Edsr, SmoreEdsr
 from mriforge.networks.perceptual import PerceptualNet
 from mriforge.networks.rcan import SmoreRcan
 from mriforge.networks.rdn import TscNet
+from mriforge.networks.sa_inr import SAINR
+from mriforge.networks.smore_small import SmoreSmall
 from mriforge.networks.unet3d import UNet3d
 from mriforge.networks.vae2d import Vae2d
 
@@ -53,9 +55,17 @@ NETWORKS: dict[str, Network] = {
     "smore_rcan": Network(
         SmoreRcan, "Zhang et al. 2018, ECCV, as in the newer code of SMORE's group", 1_450_177
     ),
+    "smore_small": Network(SmoreSmall, "Zhao et al. 2021, IEEE TMI 40:805 (for CPU)", 112_452),
     "tscnet": Network(TscNet, "Lu et al. 2021, MICCAI (arXiv 2106.15395)", 5_609_409),
+    "sa_inr": Network(SAINR, "Wang et al. 2022, arXiv 2205.11346", 2_109_697),
+    "sa_inr_small": Network(
+        SAINR,
+        "Wang et al. 2022, arXiv 2205.11346 (for CPU)",
+        148_481,
+        {"width": 24, "blocks": 4, "hidden": (64, 64), "residual": "cubic", "zero_start": True},
+    ),
     "vae2d": Network(
-        Vae2d, "after Xuan et al. 2021, Pattern Recognition 120:108103 (sizes ours)", 595_425
+        Vae2d, "after Xuan et al. 2021, Pattern Recognition 120:108103 (sizes ours)", 34_153
     ),
 }
 

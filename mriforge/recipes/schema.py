@@ -126,6 +126,40 @@ class SliceSpec:
 
 
 @dataclass(frozen=True)
+class StackSpec:
+    """Stacks made of thin slices or frames, for networks that answer at any position between them.
+
+    Attributes:
+        take: ``slices``: blurred across, then sampled; ``frames``: every ``ratio``-th is kept.
+        ratio: thin slices from one thick slice to the next, drawn between these two.
+        whole: only whole ratios.
+        sigma: of the blur, in thick slices.
+        anywhere: the first thick slice may lie between two thin ones.
+    """
+
+    take: Literal["slices", "frames"] = "slices"
+    ratio: tuple[float, float] = (4.0, 4.0)
+    whole: bool = True
+    sigma: float = 0.75
+    anywhere: bool = False
+
+
+@dataclass(frozen=True)
+class StagesSpec:
+    """Methods that learn in two stages.
+
+    Attributes:
+        first: share of the budget (steps and time) that the first stage gets.
+        adversarial: weight of a discriminator's judgement in the second stage.
+        divergence: weight of the Kullback-Leibler term of an auto-encoder in the first stage.
+    """
+
+    first: float = 0.5
+    adversarial: float = 0.0
+    divergence: float = 0.0
+
+
+@dataclass(frozen=True)
 class OptimiserSpec:
     """``clip_norm`` limits the norm of the gradient; 0: no limit."""
 
@@ -138,18 +172,22 @@ class OptimiserSpec:
 
 @dataclass(frozen=True)
 class ScheduleSpec:
-    """``warmup`` is a part of the run, ``final`` is relative to the learning rate."""
+    """``warmup`` is a part of the run, ``final`` is relative to the learning rate.
 
-    name: Literal["constant", "cosine", "onecycle"] = "constant"
+    ``halving``: the run has ``pieces`` parts of one length, each at half the rate of the last.
+    """
+
+    name: Literal["constant", "cosine", "onecycle", "halving"] = "constant"
     warmup: float = 0.0
     final: float = 0.0
+    pieces: int = 5
 
 
 @dataclass(frozen=True)
 class TrainingSpec:
     """When to stop (whichever comes first; 0 = no limit), validate and checkpoint.
 
-    ``mixed_precision`` concerns CUDA only.
+    ``mixed_precision`` concerns CUDA, and 2-D networks on CPUs that have bfloat16.
     """
 
     steps: int = 0
@@ -171,7 +209,11 @@ class ValidationSpec:
 
 @dataclass(frozen=True)
 class FinetuneSpec:
-    """The subject-specific step on one prior."""
+    """The subject-specific step on one prior, or on the scan itself.
+
+    ``count``: that many patches are drawn once and seen in every epoch; 0: new ones in each step.
+    ``tune``: what is trained; ``rank`` is that of ``lora``.
+    """
 
     mode: Literal["slab", "grid"] = "slab"
     size: tuple[int, int, int] = (24, 24, 24)
@@ -185,6 +227,9 @@ class FinetuneSpec:
     lr: float = 1e-6
     schedule: Literal["constant", "cosine", "onecycle"] = "constant"
     augment: bool = False
+    count: int = 0
+    tune: Literal["all", "partial", "lora"] = "all"
+    rank: int = 4
 
     def patches(self) -> PatchSpec:
         """The patch part of this step."""
@@ -216,6 +261,8 @@ class Recipe:
     loss: LossSpec = field(default_factory=lambda: LossSpec(l1=1.0))
     labels: LabelSpec = field(default_factory=LabelSpec)
     slices: SliceSpec = field(default_factory=SliceSpec)
+    stages: StagesSpec = field(default_factory=StagesSpec)
+    stack: StackSpec = field(default_factory=StackSpec)
     optimiser: OptimiserSpec = field(default_factory=OptimiserSpec)
     schedule: ScheduleSpec = field(default_factory=ScheduleSpec)
     training: TrainingSpec = field(default_factory=TrainingSpec)

@@ -2,7 +2,8 @@
 
 A manifest is JSON (a list of entries, or ``{"volumes": [...]}``) or CSV with the columns
 
-    path      image file, relative to the manifest; ``${VARIABLE}`` is replaced
+    path      image file, relative to the manifest; ``${VARIABLE}`` is replaced; also a video,
+              or a folder of its frames
     subject   who it is; all volumes of one subject are in one split
     split     ``train`` or ``validation``
     licence   terms of use, copied into the model's card
@@ -276,8 +277,10 @@ def _cached(entry: Entry, cache: Path, percentile: float) -> TrainingVolume:
 
 def _write_cache(entry: Entry, data: Path, note: Path, percentile: float) -> None:
     from mriforge.io import read
+    from mriforge.io.video import is_video, read_video
 
-    image = as_series(read(entry.path))
+    video = is_video(entry.path)
+    image = as_series(read_video(entry.path) if video else read(entry.path))
     array = image.array.astype(np.float32)
     if not np.isfinite(array).all():
         raise BadInput(f"{entry.path} holds values that are not numbers.", "Leave it out.")

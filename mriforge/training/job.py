@@ -157,30 +157,18 @@ def make_trainer(
     torch.manual_seed(recipe.seed)
     model = model or build(recipe.network.name, **recipe.network.options)
     model = model.to(device)
-    if recipe.task == "segmentation":
-        from mriforge.training.labels import LabelSampler, held_out_labels
-
-        sampler: Any = LabelSampler(data.train, recipe, rank=group.rank, device=device)
-        validate, score = held_out_labels(data.validation, recipe, device), "dice"
-    else:
-        sampler = make_sampler(
-            data.train,
-            recipe.patches,
-            recipe.degradation,
-            recipe.input,
-            recipe.augmentation,
-            seed=recipe.seed,
-            rank=group.rank,
-            world=group.world,
-            device=device,
-        )
-        validate, score = HeldOut.of_recipe(recipe, data.validation, device), "gain_db"
+    sampler, validate, score = _data_of_task(recipe, data, model, group, device)
     if validate is None:
         events.log("No validation images: the last state is kept instead of the best one.")
+    loss: nn.Module = build_loss(recipe.loss).to(device)
+    if getattr(model, "gate", None) is not None:
+        from mriforge.training.interslice import GateLoss
+
+        loss = GateLoss(loss, model)
     return Trainer(
         model,
         sampler,
-        build_loss(recipe.loss).to(device),
+        loss,
         optimiser=recipe.optimiser,
         schedule=recipe.schedule,
         training=recipe.training,
@@ -193,6 +181,37 @@ def make_trainer(
         group=group,
         events=events,
     )
+
+
+def _data_of_task(
+    recipe: Recipe, data: Dataset, model: nn.Module, group: Processes, device: torch.device | str
+) -> tuple[Any, Any, str]:
+    """Where batches come from, how the network is scored on held-out subjects, and by what."""
+    if recipe.task == "segmentation":
+        from mriforge.training.labels import LabelSampler, held_out_labels
+
+        sampler: Any = LabelSampler(data.train, recipe, rank=group.rank, device=device)
+        return sampler, held_out_labels(data.validation, recipe, device), "dice"
+    if recipe.task == "interslice":
+        from mriforge.training.interslice import HeldOutStacks, StackSampler, check_recipe
+
+        check_recipe(recipe, model)
+        sampler = StackSampler(
+            data.train, recipe, rank=group.rank, world=group.world, device=device
+        )
+        return sampler, HeldOutStacks.of_recipe(recipe, data.validation, device), "gain_db"
+    sampler = make_sampler(
+        data.train,
+        recipe.patches,
+        recipe.degradation,
+        recipe.input,
+        recipe.augmentation,
+        seed=recipe.seed,
+        rank=group.rank,
+        world=group.world,
+        device=device,
+    )
+    return sampler, HeldOut.of_recipe(recipe, data.validation, device), "gain_db"
 
 
 def identity(recipe: Recipe) -> dict[str, Any]:
