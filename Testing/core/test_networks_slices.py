@@ -39,7 +39,7 @@ def test_published_counts() -> None:
     assert NETWORKS["smore"].parameters == 1_367_553 - conv(64, 256)
     assert NETWORKS["smore_rcan"].parameters == 1_302_465 + 4 * conv(64, 64)
     assert NETWORKS["tscnet"].parameters == 2 * 1_857_536 + 1_894_337
-    assert NETWORKS["vae2d"].parameters == 290_560 + 304_865
+    assert NETWORKS["vae2d"].parameters == 16_632 + 17_521
 
 
 @pytest.mark.parametrize("factor", [1, 2, 3, 4])

@@ -101,7 +101,9 @@ class TscNet(nn.Module):
         sizes = (width, growth, blocks, layers)
         self.before, self.after = Rdn(1, width, *sizes), Rdn(1, width, *sizes)
         self.between = Rdn(2 * width, 1, *sizes)
-        self.residual = residual
+        self.width, self.residual = width, residual
+        self.halo = 2 * (blocks * layers + 4)
+        """How far, in pixels, an output pixel sees: 3x3 convolutions one after the other."""
         if residual:
             nn.init.zeros_(self.between.last.weight)
             nn.init.zeros_(self.between.last.bias)
