@@ -7,7 +7,7 @@ that stay an image, so that a slice may have any size and what lies between two 
 decoded from a mixture of both.
 
 Parameters by hand, at width 16, one level and 4 latent channels. Encoder: 1->16 and 16->16: 160 +
-2,320; 16->32 (stride 2) and 32->32: 4,640 + 9,248; 1x1 to mean and logarithm of the variance, 32->8:
+2,320; 16->32 (stride 2) and 32->32: 4,640 + 9,248; 1x1 to mean and logarithm of variance, 32->8:
 264; sum 16,632. Decoder: 4->32 and 32->32: 1,184 + 9,248; 32->16 (after doubling) and 16->16: 4,624
 + 2,320; 16->1: 145; sum 17,521. Together 34,153.
 """
