@@ -1,4 +1,4 @@
-"""Images side by side in linked views: input, result, reference, SSIM map, difference map."""
+"""Images side by side in linked views: input, result, reference, maps; fused stacks."""
 
 from __future__ import annotations
 
@@ -27,14 +27,16 @@ from MRIForgeLib.sequences import sequence_of
 ORIENTATIONS = ("Sagittal", "Coronal", "Axial")
 """The planes whose normals are the axes R, A, S, in this order."""
 
-_GRAY_ROLES = ("reference", "result", "low")
+_GRAY_ROLES = ("reference", "result", "low", "stack2", "stack3")
+_TRUE_VOXELS = ("low", "stack2", "stack3")
+_DIFFERENCES = ("difference", "residual1", "residual2", "residual3")
 _MARGIN = 1.03
 _THICKER = 1.1
 """A voxel axis this much longer than both others is the slice axis; else it is the third."""
 
 
 class Comparison:
-    """Shows up to five images in views that scroll, zoom and pan together.
+    """Shows up to five images (of fused stacks eight) in views that scroll, zoom and pan together.
 
     ::
 
@@ -48,8 +50,8 @@ class Comparison:
 
     Args:
         nodes: volumes (or sequences, or their proxy volumes) by role, see
-            :data:`MRIForgeLib.layout.ROLES`; ``None`` counts as missing. Only "result" must be
-            there. The grids may differ: the views show positions in the patient.
+            :data:`MRIForgeLib.layout.ROLES` and ``STACK_ROLES``; ``None`` counts as missing. Only
+            "result" must be there. The grids may differ: the views show positions in the patient.
 
     Raises:
         ValueError: an unknown role, or no result.
@@ -58,10 +60,10 @@ class Comparison:
     _open: ClassVar[Comparison | None] = None
 
     def __init__(self, nodes: Mapping[str, slicer.vtkMRMLNode | None]) -> None:
-        unknown = set(nodes) - set(layout.ROLES)
+        unknown = set(nodes) - set(layout.TAGS)
         if unknown:
-            raise ValueError(f"roles are {layout.ROLES}, not {sorted(unknown)}")
-        given = {role: _shown_volume(nodes.get(role)) for role in layout.ROLES}
+            raise ValueError(f"roles are {tuple(layout.TAGS)}, not {sorted(unknown)}")
+        given = {role: _shown_volume(nodes.get(role)) for role in layout.TAGS}
         self._nodes = {role: node for role, node in given.items() if node is not None}
         if "result" not in self._nodes:
             raise ValueError("a comparison needs a result")
@@ -180,12 +182,14 @@ class Comparison:
     def _style(self, difference_limit: float | None) -> None:
         nodes = self.nodes
         same_window([nodes[role] for role in _GRAY_ROLES if role in nodes], self._memory)
-        if "low" in nodes:
-            show_voxels(nodes["low"], self._memory)
+        for role in _TRUE_VOXELS:
+            if role in nodes:
+                show_voxels(nodes[role], self._memory)
         if "ssim" in nodes:
             style_ssim(nodes["ssim"], self._memory)
-        if "difference" in nodes:
-            style_difference(nodes["difference"], difference_limit, self._memory)
+        for role in _DIFFERENCES:
+            if role in nodes:
+                style_difference(nodes[role], difference_limit, self._memory)
 
     def _arrange(self, manager: Any) -> None:
         """Our layout, with each image in its view and the views linked."""
@@ -209,7 +213,7 @@ class Comparison:
             composite.SetDoPropagateVolumeSelection(False)
             composite.SetLinkedControl(True)
             composite.SetHotLinkedControl(True)
-            if role in ("ssim", "difference"):
+            if role == "ssim" or role in _DIFFERENCES:
                 add_legend(nodes[role], role, self._memory)
         view = slicer.mrmlScene.GetSingletonNode(layout.TABLE_TAG, "vtkMRMLTableViewNode")
         if view is not None:

@@ -21,12 +21,33 @@ VIEW_GROUP = 491
 ROLES = ("low", "result", "reference", "ssim", "difference")
 """What a comparison can show, in the order of the views."""
 
+STACK_ROLES = (
+    "low",
+    "stack2",
+    "stack3",
+    "result",
+    "residual1",
+    "residual2",
+    "residual3",
+    "reference",
+)
+"""What a comparison of fused stacks can show: the stacks and the result, below them their maps."""
+
+_ALL_ROLES = (*ROLES, *(role for role in STACK_ROLES if role not in ROLES))
+_STACKS_ID = BASE_ID + 128
+"""From here those with a role of stacks are numbered: the others keep their ids."""
+
 TAGS = {
     "low": "MRIForgeLow",
     "result": "MRIForgeResult",
     "reference": "MRIForgeReference",
     "ssim": "MRIForgeSSIM",
     "difference": "MRIForgeDifference",
+    "stack2": "MRIForgeStack2",
+    "stack3": "MRIForgeStack3",
+    "residual1": "MRIForgeResidual1",
+    "residual2": "MRIForgeResidual2",
+    "residual3": "MRIForgeResidual3",
 }
 """Singleton tag, and so layout name, of each view."""
 
@@ -40,6 +61,11 @@ _COLORS = {
     "reference": "#AED581",
     "ssim": "#FFD54F",
     "difference": "#E57373",
+    "stack2": "#9E9E9E",
+    "stack3": "#8C8C8C",
+    "residual1": "#E57373",
+    "residual2": "#E06666",
+    "residual3": "#DB5959",
 }
 _IMAGES, _EXTRA = 750, 250
 """Shares of the window."""
@@ -53,6 +79,11 @@ def labels() -> dict[str, str]:
         "reference": _("Reference"),
         "ssim": _("SSIM"),
         "difference": _("Difference"),
+        "stack2": _("Stack 2"),
+        "stack3": _("Stack 3"),
+        "residual1": _("Residual 1"),
+        "residual2": _("Residual 2"),
+        "residual3": _("Residual 3"),
     }
 
 
@@ -60,31 +91,42 @@ def layout_id(roles: Iterable[str], below: str | None = None) -> int:
     """The id of the layout that shows these images.
 
     Args:
-        roles: some of :data:`ROLES`, in any order.
+        roles: some of :data:`ROLES`, or of :data:`STACK_ROLES`, in any order.
         below: ``None``, ``"table"`` or ``"plot"``.
 
     Raises:
         ValueError: no role, an unknown one, or an unknown ``below``.
     """
     chosen = _ordered(roles)
-    bits = sum(1 << ROLES.index(role) for role in chosen)
+    known, start = (ROLES, BASE_ID) if set(chosen) <= set(ROLES) else (STACK_ROLES, _STACKS_ID)
+    bits = sum(1 << known.index(role) for role in chosen)
     if below not in BELOW:
         raise ValueError(f"below is one of {BELOW}, not {below!r}")
-    return BASE_ID + bits + (BELOW.index(below) << len(ROLES))
+    return start + bits + (BELOW.index(below) << len(known))
 
 
 def is_ours(number: int) -> bool:
     """Whether a layout id is one of ours."""
-    return BASE_ID < number < BASE_ID + (len(BELOW) << len(ROLES))
+    return any(
+        start < number < start + (len(BELOW) << len(known))
+        for start, known in ((BASE_ID, ROLES), (_STACKS_ID, STACK_ROLES))
+    )
 
 
 def rows_of(roles: Iterable[str]) -> list[tuple[str, ...]]:
     """The images row by row: up to three in one row, four as two over two, five as three over two.
 
+    Of fused stacks the stacks and the result are above, their residual maps and the reference
+    below.
+
     Beside a module panel of 430 pixels on a screen of 1366 x 768 a view is then at least 300
     pixels wide.
     """
     chosen = _ordered(roles)
+    maps = tuple(role for role in chosen if role.startswith("residual"))
+    if maps:
+        lower = maps + tuple(role for role in chosen if role == "reference")
+        return [tuple(role for role in chosen if role not in lower), lower]
     if len(chosen) <= 3:
         return [chosen]
     first = (len(chosen) + 1) // 2
@@ -130,14 +172,31 @@ def register(layout_node: slicer.vtkMRMLLayoutNode) -> None:
         roles = [role for place, role in enumerate(ROLES) if bits >> place & 1]
         for below in BELOW:
             describe(layout_node, roles, below)
+    for roles in _usual_stacks():
+        for below in BELOW:
+            describe(layout_node, roles, below)
     layout_node.EndModify(blocked)
+
+
+def _usual_stacks() -> list[tuple[str, ...]]:
+    """The choices of images that a fusion of two or three stacks gives."""
+    found = []
+    for count in (2, 3):
+        stacks = STACK_ROLES[:count]
+        maps = STACK_ROLES[4 : 4 + count]
+        for rest in ((), ("reference",), maps, (*maps, "reference")):
+            found.append((*stacks, "result", *rest))
+    return found
 
 
 def _ordered(roles: Iterable[str]) -> tuple[str, ...]:
     chosen = set(roles)
-    if not chosen or not chosen <= set(ROLES):
-        raise ValueError(f"roles are some of {ROLES}, not {sorted(chosen)}")
-    return tuple(role for role in ROLES if role in chosen)
+    if not chosen or not chosen <= set(_ALL_ROLES):
+        raise ValueError(f"roles are some of {_ALL_ROLES}, not {sorted(chosen)}")
+    for known in (ROLES, STACK_ROLES):
+        if chosen <= set(known):
+            return tuple(role for role in known if role in chosen)
+    raise ValueError(f"roles are some of {ROLES} or of {STACK_ROLES}, not {sorted(chosen)}")
 
 
 def _box(direction: str, items: Sequence[str]) -> str:

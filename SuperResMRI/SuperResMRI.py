@@ -10,7 +10,7 @@ from typing import Annotated
 
 import slicer
 import vtk
-from slicer import vtkMRMLScalarVolumeNode, vtkMRMLSequenceNode
+from slicer import vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode, vtkMRMLSequenceNode
 from slicer.i18n import tr as _
 from slicer.i18n import translate
 from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
@@ -25,7 +25,7 @@ if os.path.isdir(os.path.join(_ROOT, "MRIForgeLib")) and _ROOT not in sys.path:
 
 import MRIForgeLib
 from mriforge.errors import MRIForgeError
-from mriforge.superres.choices import DEFAULT_MODEL, TASK, choice_named, choices
+from mriforge.superres.choices import DEFAULT_FUSION, DEFAULT_MODEL, TASK
 from MRIForgeLib import dependencies, layout, sample_data
 from MRIForgeLib.charts import quality_chart
 from MRIForgeLib.comparison import Comparison
@@ -33,19 +33,23 @@ from MRIForgeLib.display import show_volume
 from MRIForgeLib.nodes import sequence_of
 from MRIForgeLib.provenance import keep_in_files_after_loading
 from MRIForgeLib.run import stop_all
-from MRIForgeLib.superres import advice, summary
+from MRIForgeLib.superres import advice, labels, summary
 from MRIForgeLib.superres.coarse import CoarseTask
-from MRIForgeLib.superres.session import SuperresSession
+from MRIForgeLib.superres.session import SuperresSession, compared
 from MRIForgeLib.superres.wishes import (
     EPOCHS_STOP,
     Device,
+    Merge,
+    Profile,
+    SliceAxis,
     TargetKind,
+    TargetStack,
     Wishes,
-    tuning_text,
-    tuning_time,
+    wishes_of,
 )
 from MRIForgeLib.view import Single, View
 from MRIForgeLib.widgets.compare_section import CompareSection
+from MRIForgeLib.widgets.method_section import MethodSection
 from MRIForgeLib.widgets.models_section import ModelsSection
 from MRIForgeLib.widgets.run_section import RunSection
 
@@ -65,7 +69,8 @@ class SuperResMRI(ScriptedLoadableModule):
         self.parent.contributors = ["MRIForge contributors"]
         self.parent.helpText = _("""
 Makes a low-resolution MR volume or time series sharper with a neural network, which can first be
-adapted to a sharp prior scan of the same subject. What the scanner measured is kept exactly.
+adapted to a sharp prior scan of the same subject; makes thick slices finer, learned from the scan
+itself; fuses stacks of different orientation. What the scanner measured is kept.
 For research use. See the
 <a href="https://github.com/mriforge/SlicerMRIForge#superresmri">documentation</a>.
 """)
@@ -104,12 +109,18 @@ class SuperResMRIParameterNode:
     """
     The choices of the panel; see MRIForgeLib.superres.wishes.Wishes for what they mean.
 
-    inputNode - Volume or sequence to sharpen.
+    inputNode - Volume or sequence to sharpen, or labels to resample.
+    methodNode - Input that the method was chosen for, by the user or by its voxel size.
     tuningStop - Position of the time slider: 2, 5, 10, 30 minutes, or epochs.
     memory - Bound of the working memory in GiB; 0 for what is free.
     """
 
-    inputNode: vtkMRMLScalarVolumeNode | vtkMRMLSequenceNode | None = None
+    inputNode: vtkMRMLScalarVolumeNode | vtkMRMLSequenceNode | vtkMRMLSegmentationNode | None = None
+    methodNode: vtkMRMLScalarVolumeNode | vtkMRMLSequenceNode | vtkMRMLSegmentationNode | None = (
+        None
+    )
+    stack2: vtkMRMLScalarVolumeNode
+    stack3: vtkMRMLScalarVolumeNode
     allFrames: bool = True
     priorVolume: vtkMRMLScalarVolumeNode
     referenceNode: vtkMRMLScalarVolumeNode | vtkMRMLSequenceNode | None = None
@@ -132,30 +143,13 @@ class SuperResMRIParameterNode:
     memory: Annotated[float, WithinRange(0, 1024)] = 0.0
     consistency: bool = True
     gate: bool = True
-
-
-def wishesOf(node: SuperResMRIParameterNode) -> Wishes:
-    """The choices of the panel as plain values."""
-    return Wishes(
-        input_node=node.inputNode,
-        prior_node=node.priorVolume,
-        reference_node=node.referenceNode,
-        like_node=node.likeVolume,
-        output_node=node.outputVolume,
-        method=node.method,
-        target=node.target,
-        factors=(node.factorI, node.factorJ, node.factorK),
-        spacing=(node.spacingI, node.spacingJ, node.spacingK),
-        finetune=node.finetune,
-        **(tuning_time(node.tuningStop, node.epochs) if node.finetune else {}),
-        register=node.register,
-        all_frames=node.allFrames,
-        consistency=node.consistency,
-        gate=node.gate,
-        device=node.device,
-        memory_gib=node.memory,
-        keep_model_as=node.keepModelAs.strip(),
-    )
+    profile: Profile = Profile.AUTO
+    thickness: Annotated[float, WithinRange(0, 50)] = 0.0
+    merge: Merge = Merge.AUTO
+    sliceAxis: SliceAxis = SliceAxis.AUTO
+    targetStack: TargetStack = TargetStack.ALL
+    align: bool = True
+    sliceMotion: bool = False
 
 
 #
@@ -173,6 +167,7 @@ class SuperResMRIWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, View)
         self.session = None
         self.lastSession = None
         self.compareSection = None
+        self.methodSection = None
         self.runSection = None
         self.modelsSection = None
         self._parameterNode = None
@@ -195,11 +190,14 @@ class SuperResMRIWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, View)
             (ui.inputsSection, ui.methodSection, ui.tuningSection, ui.advancedSection),
             lambda: self.logic.getParameterNode().parameterNode,
         )
+        self.methodSection = MethodSection(ui)
         self.modelsSection = ModelsSection(ui, TASK, self.showMethods)
         self.compareSection = CompareSection(ui)
         self.showMethods()
         ui.applyButton.connect("clicked(bool)", self.onApplyButton)
+        ui.labelsButton.connect("clicked(bool)", self.onLabelsButton)
         ui.coarseButton.connect("clicked(bool)", self.onCoarseButton)
+        ui.thickButton.connect("clicked(bool)", self.onThickButton)
         ui.methodComboBox.connect("currentIndexChanged(int)", self.onMethodChanged)
         self.initializeParameterNode()
 
@@ -231,6 +229,7 @@ class SuperResMRIWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, View)
     def onSceneStartClose(self, caller, event) -> None:
         """Called just before the scene is closed."""
         self.compareSection.forget()
+        self.methodSection.forget()
         self.runSection.drop_charts(scene_closed=True)
         self.setParameterNode(None)
 
@@ -250,7 +249,8 @@ class SuperResMRIWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, View)
         self.setParameterNode(self.logic.getParameterNode())
         if not self._parameterNode.inputNode:
             volumes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
-            images = [v for v in volumes if v.GetClassName() == "vtkMRMLScalarVolumeNode"]
+            scalar = [v for v in volumes if v.GetClassName() == "vtkMRMLScalarVolumeNode"]
+            images = [v for v in scalar if not labels.holds_labels(v)]
             if images:
                 self._parameterNode.inputNode = images[0]
 
@@ -272,54 +272,19 @@ class SuperResMRIWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, View)
     def onChanged(self, caller=None, event=None) -> None:
         """A choice has changed: show what belongs to it, and whether the job can start."""
         node, ui = self._parameterNode, self.ui
-        if not node:
-            return
-        wishes = wishesOf(node)
-        ui.allFramesCheckBox.setVisible(sequence_of(wishes.input_node) is not None)
-        for kind, widgets in (
-            (TargetKind.FACTOR, (ui.factorLabel, ui.factorWidget)),
-            (TargetKind.SPACING, (ui.spacingLabel, ui.spacingWidget)),
-            (TargetKind.LIKE, (ui.likeLabel, ui.likeSelector)),
-        ):
-            for widget in widgets:
-                widget.setVisible(node.target is kind)
-        for widget in (ui.tuningStopSlider, ui.epochsSpinBox, ui.registerCheckBox):
-            widget.enabled = node.finetune
-        ui.keepModelLineEdit.enabled = node.finetune
-        ui.epochsSpinBox.setVisible(node.tuningStop == EPOCHS_STOP)
-        ui.tuningLengthLabel.text = tuning_text(node.tuningStop)
-        ui.methodComboBox.setCurrentIndex(ui.methodComboBox.findData(node.method))
-        choice = choice_named(node.method)
-        ui.methodDescriptionLabel.text = advice.describe(choice)
-        ui.methodDescriptionLabel.toolTip = advice.limits(choice)
+        if not node or self.methodSection.prepare(node):
+            return  # what was changed has called this again
+        wishes = self.methodSection.show(node)
         ui.previewLabel.text = advice.preview(wishes)
         ui.previewLabel.setVisible(bool(ui.previewLabel.text))
-        self._showDoubts(advice.doubts(wishes))
-        ui.coarseButton.enabled = wishes.input_node is not None and self.session is None
+        self.methodSection.show_doubts(wishes)
+        self.methodSection.allow_others(wishes, self.session is None)
         if self.session is None:
-            self.runSection.allow(
-                advice.why_not(wishes), _("Sharpen the image. The input is not changed.")
-            )
-
-    def _showDoubts(self, doubts) -> None:
-        self.ui.warningLabel.text = "\n".join(_("Note: {text}").format(text=t) for t in doubts)
-        self.ui.warningLabel.setVisible(bool(doubts))
+            self.runSection.allow(advice.why_not(wishes), advice.ready(wishes))
 
     def showMethods(self) -> None:
         """Fill the list of methods and the table of models anew, keeping the choice."""
-        combo = self.ui.methodComboBox
-        blocked = combo.blockSignals(True)
-        combo.clear()
-        for choice in choices():
-            title = (
-                choice.title
-                if choice.ready
-                else _("{title} (not trained)").format(title=choice.title)
-            )
-            combo.addItem(title, choice.name)
-        if self._parameterNode:
-            combo.setCurrentIndex(combo.findData(self._parameterNode.method))
-        combo.blockSignals(blocked)
+        self.methodSection.fill(self._parameterNode.method if self._parameterNode else None)
         self.modelsSection.refresh()
         if self._parameterNode:
             self.onChanged()
@@ -328,7 +293,7 @@ class SuperResMRIWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, View)
         """The user chose a method."""
         name = self.ui.methodComboBox.itemData(index)
         if self._parameterNode and name:
-            self._parameterNode.method = name
+            self.methodSection.chosen(self._parameterNode, name)
 
     #
     # A run
@@ -339,12 +304,12 @@ class SuperResMRIWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, View)
         if self.session is not None:
             self.session.cancel()
             return
-        wishes = wishesOf(self._parameterNode)
+        wishes = wishes_of(self._parameterNode)
         with slicer.util.tryWithErrorDisplay(_("The job could not be started.")):
             if not self.runSection.install_packages("SuperResMRI"):
                 return
             self.runSection.drop_charts()
-            if wishes.finetune:
+            if wishes.learns:
                 self.runSection.follow_tuning(wishes.input_node.GetName())
             self._start(SuperresSession(wishes, self))
 
@@ -352,9 +317,22 @@ class SuperResMRIWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, View)
         """Make a coarse copy of the image; the image becomes the reference."""
         node = self._parameterNode
         keep = self.ui.coarseSpinBox.value / 100.0
+        self._startOne(lambda: CoarseTask(node.inputNode, keep, node.allFrames))
+
+    def onThickButton(self, checked=False) -> None:
+        """Make a copy of the image with thick slices; the image becomes the reference."""
+        node, thickness = self._parameterNode, self.ui.thickSpinBox.value
+        self._startOne(lambda: CoarseTask(node.inputNode, 1.0, node.allFrames, thickness))
+
+    def onLabelsButton(self, checked=False) -> None:
+        """Put the labels on the finer grid."""
+        self._startOne(lambda: labels.LabelTask(wishes_of(self._parameterNode)))
+
+    def _startOne(self, make) -> None:
+        """Start the task that ``make`` makes; packages may have to be installed first."""
         with slicer.util.tryWithErrorDisplay(_("The job could not be started.")):
             if self.runSection.install_packages("SuperResMRI"):
-                self._start(Single(CoarseTask(node.inputNode, keep, node.allFrames), self))
+                self._start(Single(make(), self))
 
     def _start(self, session) -> None:
         self.session = session
@@ -366,6 +344,8 @@ class SuperResMRIWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, View)
 
     def busy(self, running, cancelling) -> None:
         self.runSection.show_busy(running, cancelling)
+        if self._parameterNode:
+            self.methodSection.allow_others(wishes_of(self._parameterNode), not running)
 
     def progress(self, fraction, text) -> None:
         self.runSection.show_progress(fraction, text)
@@ -377,6 +357,10 @@ class SuperResMRIWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, View)
         self.runSection.add_log(text)
 
     def result(self, nodes, figures) -> None:
+        if isinstance(self.session, Single) and isinstance(self.session.task, labels.LabelTask):
+            self.compareSection.forget()
+            self.ui.summaryLabel.text = labels.sentence(figures)
+            return
         if isinstance(self.session, Single):
             # The user may be in another module by now, where this panel has no parameter node.
             parameters = self._parameterNode or self.logic.getParameterNode()
@@ -433,8 +417,8 @@ class SuperResMRILogic(ScriptedLoadableModuleLogic):
         :param priorVolume: sharp scan of the same subject, on any grid.
         :param view: told of progress, see MRIForgeLib.view.View.
         :param waitForCompletion: return when the result is in the scene; otherwise at once.
-        :param wishes: fields of MRIForgeLib.superres.wishes.Wishes: method, finetune, minutes,
-            factors, spacing, like_node, reference_node, device, ...
+        :param wishes: fields of MRIForgeLib.superres.wishes.Wishes: method ("smore_small" for
+            thick slices), finetune, minutes, factors, spacing, like_node, profile, device, ...
         :return: dictionary of nodes ("result", of a series "sequence", with a reference "ssim" and
             "difference"); without waiting the running Session, whose cancel() stops it.
         :raises mriforge.errors.MRIForgeError: with a message that says what to do.
@@ -446,17 +430,48 @@ class SuperResMRILogic(ScriptedLoadableModuleLogic):
         dependencies.ensure("SuperResMRI", interactive=False)
         return self._run(SuperresSession(wanted, view), waitForCompletion)
 
-    def makeCoarse(self, inputNode, keep=0.25, *, view=None, waitForCompletion=True):
+    def fuse(self, nodes, *, view=None, waitForCompletion=True, **wishes):
+        """
+        Fuse two or three stacks of thick slices of one subject into one volume.
+
+        :param nodes: scalar volumes, in different orientations.
+        :param wishes: as for process(): method ("fuse" or "fuse_implicit"), target_stack, align,
+            slice_motion, target and spacing or like_node, reference_node, device, ...
+        :return: as process(), with the maps "residual1", "residual2", ... of the stacks.
+        """
+        first, *others = nodes
+        wishes = {"method": DEFAULT_FUSION, "stack_nodes": tuple(others), **wishes}
+        return self.process(first, view=view, waitForCompletion=waitForCompletion, **wishes)
+
+    def resampleLabels(self, node, *, view=None, waitForCompletion=True, **wishes):
+        """
+        Put a label map or segmentation on another grid; labels are neither mixed nor invented.
+
+        :param node: label map, segmentation, or scalar volume of labels.
+        :param wishes: target, factors, spacing, like_node as for process(); default: cubes.
+        :return: dictionary with the node "result", or the running Session.
+        """
+        wanted = Wishes(input_node=node, **wishes)
+        if reason := labels.why_not(wanted):
+            raise ValueError(reason)
+        dependencies.ensure("SuperResMRI", interactive=False)
+        return self._run(Single(labels.LabelTask(wanted), view), waitForCompletion)
+
+    def makeCoarse(
+        self, inputNode, keep=0.25, *, thickness=None, view=None, waitForCompletion=True
+    ):
         """
         Make the image that a shorter scan would have given, to try the method on.
 
         :param inputNode: scalar volume, sequence, or the proxy volume of a sequence.
         :param keep: fraction of in-plane k-space that is kept.
+        :param thickness: instead, of thick slices along the third axis, in mm.
         :param view, waitForCompletion: as for process().
         :return: dictionary of nodes ("result", of a series "sequence"), or the running Session.
         """
         dependencies.ensure("SuperResMRI", interactive=False)
-        return self._run(Single(CoarseTask(inputNode, keep), view), waitForCompletion)
+        task = CoarseTask(inputNode, 1.0 if thickness else keep, thickness=thickness)
+        return self._run(Single(task, view), waitForCompletion)
 
     def _run(self, session, waitForCompletion):
         if waitForCompletion:
@@ -468,8 +483,8 @@ class SuperResMRILogic(ScriptedLoadableModuleLogic):
         """
         Show volumes side by side in linked views.
 
-        :param nodes: dictionary of volumes by role: "low", "result", "reference", "ssim",
-            "difference"; all but "result" may be missing.
+        :param nodes: dictionary of volumes by role, see MRIForgeLib.layout: "low", "result",
+            "reference", "ssim", "difference", ...; all but "result" may be missing.
         :param orientation: "Axial", "Sagittal", "Coronal", or None: as the first was acquired.
         :return: MRIForgeLib.comparison.Comparison, whose close() restores the layout, or None
             without a main window.
@@ -483,11 +498,7 @@ class SuperResMRILogic(ScriptedLoadableModuleLogic):
 
         :param session: MRIForgeLib.superres.session.SuperresSession.
         """
-        return {
-            "low": session.wishes.input_node,
-            "reference": session.wishes.reference_node,
-            **{role: session.nodes.get(role) for role in ("result", "ssim", "difference")},
-        }
+        return compared(session.wishes, session.nodes)
 
 
 #

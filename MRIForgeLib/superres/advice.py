@@ -8,10 +8,13 @@ from typing import Any
 from slicer.i18n import tr as _
 
 from mriforge.errors import BadInput
-from mriforge.superres.choices import Choice, choice_named
+from mriforge.interslice.wish import SlicePlan
+from mriforge.superres.choices import FUSION, SLICES, Choice, choice_named
 from mriforge.superres.scope import doubtful_range, outside_scope
 from mriforge.superres.wish import Target
+from mriforge.volume import Grid
 from MRIForgeLib.nodes import grid_of, sequence_of
+from MRIForgeLib.superres import fuse, labels, slices
 from MRIForgeLib.superres.task import TUNED_MODEL
 from MRIForgeLib.superres.wishes import TargetKind, Wishes
 
@@ -19,41 +22,64 @@ from MRIForgeLib.superres.wishes import TargetKind, Wishes
 def why_not(wishes: Wishes) -> str:
     """Why the job cannot start, as one sentence that says what to do; empty when it can."""
     return (
-        _missing_node(wishes) or _unusable_method(wishes) or _bad_name(wishes) or _bad_grid(wishes)
+        _missing_node(wishes)
+        or _labels(wishes)
+        or _unusable_method(wishes)
+        or _bad_name(wishes)
+        or _bad_grid(wishes)
     )
+
+
+def ready(wishes: Wishes) -> str:
+    """What Apply will do."""
+    if wishes.kind == SLICES:
+        return _("Make the slices finer. The input is not changed.")
+    if wishes.kind == FUSION:
+        return _("Fuse the stacks into one volume. They are not changed.")
+    return _("Sharpen the image. The input is not changed.")
 
 
 def preview(wishes: Wishes) -> str:
     """Size of the result, where it can be known already; otherwise empty."""
-    target = _target(wishes)
-    if target is None:
+    if labels.holds_labels(wishes.input_node):
+        return _labels_preview(wishes)
+    if wishes.kind == FUSION:
+        ready = wishes.input_node is not None and not why_not(wishes)
+        return _size_text(fuse.plan(wishes), 1) if ready else ""
+    wanted = _target(wishes)
+    if wanted is None:
         return ""
-    grid = target.grid
-    low = grid_of(wishes.input_node)
-    frames = _frames(wishes)
-    size = " x ".join(str(n) for n in grid.stored_shape)
-    spacing = " x ".join(f"{s:.3g}" for s in grid.spacing)
-    gigabytes = 4 * frames * math.prod(grid.shape) / 1e9
-    text = _("{size} voxels of {spacing} mm").format(size=size, spacing=spacing)
-    if frames > 1:
-        text = _("{frames} frames of {text}").format(frames=frames, text=text)
-    if gigabytes >= 0.1:
-        text = _("{text}, {gigabytes} GB").format(text=text, gigabytes=f"{gigabytes:.1f}")
-    share = f"{100 * target.kspace_fraction(low):.2g}"
-    return _("Result: {text}. The image holds {share} % of its k-space.").format(
-        text=text, share=share
-    )
+    text = _size_text(wanted.grid, _frames(wishes))
+    if isinstance(wanted, SlicePlan):
+        return f"{text} {slices.preview(wanted)}"
+    share = f"{100 * wanted.kspace_fraction(grid_of(wishes.input_node)):.2g}"
+    return _("{text} The image holds {share} % of its k-space.").format(text=text, share=share)
 
 
 def doubts(wishes: Wishes) -> list[str]:
     """Sentences about what the model has not seen, or what will probably disappoint."""
-    target, choice = _target(wishes), choice_named(wishes.method)
-    if target is None or choice is None:
+    choice = wishes.choice
+    if choice is None or labels.holds_labels(wishes.input_node):
         return []
-    found: list[str] = []
-    if choice.card is not None:
-        found += outside_scope(choice.card, grid_of(wishes.input_node), target)
-    found += doubtful_range(*_range(wishes.input_node), _modality(wishes.input_node))
+    if choice.kind == FUSION:
+        return [] if why_not(wishes) else fuse.doubts(wishes)
+    wanted = _target(wishes)
+    if wanted is None:
+        return []
+    found = doubtful_range(*_range(wishes.input_node), _modality(wishes.input_node))
+    if isinstance(wanted, SlicePlan):
+        return slices.doubts(wishes, wanted) + found
+    return _model_doubts(wishes, choice, wanted) + found + _prior_doubts(wishes, choice)
+
+
+def _model_doubts(wishes: Wishes, choice: Choice, wanted: Target) -> list[str]:
+    if choice.card is None:
+        return []
+    return outside_scope(choice.card, grid_of(wishes.input_node), wanted)
+
+
+def _prior_doubts(wishes: Wishes, choice: Choice) -> list[str]:
+    found = []
     prior = wishes.prior_node
     adapted = prior.GetAttribute(TUNED_MODEL) if prior is not None else None
     if choice.subject_tuned and adapted not in (None, choice.name):
@@ -100,20 +126,51 @@ def _missing_node(wishes: Wishes) -> str:
     ):
         if node is not None and node is wishes.input_node:
             return _("The {what} is the image itself: select another one.").format(what=what)
-    for node in (wishes.prior_node, wishes.reference_node, wishes.like_node):
+    stacks = wishes.stack_nodes if wishes.kind == FUSION else ()
+    for node in (wishes.prior_node, wishes.reference_node, wishes.like_node, *stacks):
         if node is not None and node is wishes.output_node:
             return _("The output volume is one of the inputs: select another one.")
     return ""
 
 
+def _labels(wishes: Wishes) -> str:
+    """Labels are not sharpened."""
+    for node in wishes.stacks if wishes.kind == FUSION else (wishes.input_node,):
+        if labels.holds_labels(node):
+            return labels.why_not_as_image(node)
+    return ""
+
+
+def _labels_preview(wishes: Wishes) -> str:
+    try:
+        grid = labels.target_grid(wishes)
+    except BadInput:
+        return ""
+    return "" if grid is None else _size_text(grid, 1)
+
+
+def _size_text(grid: Grid, frames: int) -> str:
+    """A sentence about the size of the result."""
+    size = " x ".join(str(n) for n in grid.stored_shape)
+    gigabytes = 4 * frames * math.prod(grid.shape) / 1e9
+    text = _("{size} voxels of {spacing} mm").format(size=size, spacing=slices.sizes(grid))
+    if frames > 1:
+        text = _("{frames} frames of {text}").format(frames=frames, text=text)
+    if gigabytes >= 0.1:
+        text = _("{text}, {gigabytes} GB").format(text=text, gigabytes=f"{gigabytes:.1f}")
+    return _("Result: {text}.").format(text=text)
+
+
 def _unusable_method(wishes: Wishes) -> str:
-    choice = choice_named(wishes.method)
+    choice = wishes.choice
     if choice is None:
         return _("The method '{name}' is not installed: choose another one.").format(
             name=wishes.method
         )
     if choice.needs:
         return choice.needs
+    if wishes.finetune and choice.kind == FUSION:
+        return _("The fusion of stacks is not fine-tuned: switch it off.")
     if wishes.finetune and not choice.learned:
         return _("An interpolation cannot be fine-tuned: choose a model, or switch it off.")
     return ""
@@ -136,13 +193,24 @@ def _bad_name(wishes: Wishes) -> str:
 
 def _bad_grid(wishes: Wishes) -> str:
     try:
+        if wishes.kind == FUSION:
+            return fuse.why_not(wishes)
+        if wishes.kind == SLICES and (reason := slices.why_not(wishes)):
+            return reason
         _plan(wishes)
     except BadInput as error:
         return f"{error.message} {error.hint or ''}".strip()
     return ""
 
 
-def _plan(wishes: Wishes) -> Target:
+def _plan(wishes: Wishes) -> Target | SlicePlan:
+    """The grid that will come out.
+
+    Raises:
+        BadInput: impossible wishes.
+    """
+    if wishes.kind == SLICES:
+        return slices.plan(wishes)
     node = wishes.input_node
     prior, like = wishes.prior_node, wishes.like_node
     return wishes.plan(
@@ -152,8 +220,8 @@ def _plan(wishes: Wishes) -> Target:
     )
 
 
-def _target(wishes: Wishes) -> Target | None:
-    if wishes.input_node is None or _missing_node(wishes):
+def _target(wishes: Wishes) -> Target | SlicePlan | None:
+    if wishes.input_node is None or wishes.kind == FUSION or _missing_node(wishes):
         return None
     try:
         return _plan(wishes)

@@ -8,9 +8,12 @@ from typing import Any
 from slicer.i18n import tr as _
 
 from mriforge.errors import Cancelled, MRIForgeError
+from mriforge.superres.choices import FUSION, SLICES
 from MRIForgeLib.maps import EvaluateTask
 from MRIForgeLib.superres import summary
-from MRIForgeLib.superres.task import SuperresTask
+from MRIForgeLib.superres.fuse import RESIDUALS, FuseTask
+from MRIForgeLib.superres.slices import SlicesTask
+from MRIForgeLib.superres.task import ImageTask, SuperresTask
 from MRIForgeLib.superres.wishes import Wishes
 from MRIForgeLib.view import Session, View
 
@@ -18,12 +21,17 @@ _MEASURING = 0.9
 """Fraction of the progress at which measuring against the reference begins."""
 
 
+def task_for(wishes: Wishes) -> ImageTask:
+    """The task that does what ``wishes`` say, by the kind of their method."""
+    return {SLICES: SlicesTask, FUSION: FuseTask}.get(wishes.kind, SuperresTask)(wishes)
+
+
 class SuperresSession(Session):
     """Runs what ``wishes`` say and reports to ``view``.
 
-    ``nodes`` are ``result``, of a series ``sequence``, and where measured ``ssim`` and
-    ``difference``; ``figures`` are those of the job, with those against the reference under
-    ``measured``. If only the measuring fails, the result stays.
+    ``nodes`` are ``result``, of a series ``sequence``, of a fusion ``residual1``, ``residual2``,
+    ..., and where measured ``ssim`` and ``difference``; ``figures`` are those of the job, with
+    those against the reference under ``measured``. If only the measuring fails, the result stays.
     """
 
     def __init__(self, wishes: Wishes, view: View | None = None) -> None:
@@ -32,7 +40,7 @@ class SuperresSession(Session):
 
     def _first(self) -> None:
         stop = 1.0 if self.wishes.reference_node is None else _MEASURING
-        self._begin(SuperresTask(self.wishes), self._sharpened, 0.0, stop)
+        self._begin(task_for(self.wishes), self._sharpened, 0.0, stop)
 
     def _sharpened(self, nodes: Mapping[str, Any], figures: Mapping[str, Any]) -> None:
         self.nodes, self.figures = dict(nodes), dict(figures)
@@ -62,3 +70,20 @@ class SuperresSession(Session):
             text = _("The result could not be measured: {why}").format(why=error.one_line())
             self._tell("log", text)
         super()._end(error)
+
+
+def compared(wishes: Wishes, nodes: Mapping[str, Any]) -> dict[str, Any]:
+    """The volumes of a session by their role in :class:`MRIForgeLib.comparison.Comparison`."""
+    if wishes.kind == FUSION:
+        roles = ("result", *RESIDUALS)
+        first, *others = wishes.stacks
+        stacks = {f"stack{number}": node for number, node in enumerate(others, start=2)}
+        found = {"low": first, **stacks}
+    else:
+        roles = ("result", "ssim", "difference")
+        found = {"low": wishes.input_node}
+    return {
+        **found,
+        "reference": wishes.reference_node,
+        **{role: nodes.get(role) for role in roles},
+    }

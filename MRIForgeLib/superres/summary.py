@@ -7,6 +7,7 @@ from typing import Any
 
 from slicer.i18n import tr as _
 
+from MRIForgeLib.superres import fuse
 from MRIForgeLib.text import duration
 
 INPUT = "low"
@@ -20,9 +21,13 @@ def sentences(result: Mapping[str, Any]) -> list[str]:
             time=duration(result.get("seconds", 0)), device=result.get("device", "?")
         )
     ]
+    found += fuse.sentences(result)
+    profile = result.get("profile")
+    if profile and profile.get("sentence"):
+        found.append(profile["sentence"])
     gate = result.get("gate")
     if gate:
-        found.append(_gate(gate))
+        found.append(gate.get("sentence") or _gate(gate))
     consistency = result.get("consistency") or {}
     if consistency.get("restored"):
         percent = 100 * consistency["residual_after"]

@@ -10,7 +10,7 @@ import numpy as np
 from slicer.i18n import tr as _
 
 from mriforge.models.store import user_folder
-from mriforge.volume import Volume
+from mriforge.volume import Grid, Image, Volume
 from MRIForgeLib.exchange import receive, send
 from MRIForgeLib.nodes import grid_of, snapshot_steps
 from MRIForgeLib.placing import Place, add_result_steps, provenance_attributes, remove_result
@@ -20,24 +20,26 @@ TUNED_MODEL = "MRIForge.tunedModel"
 """Attribute of a prior: name of the model that was adapted to it."""
 
 
-class SuperresTask:
-    """Sharpens the input of ``wishes``; gives the node ``result`` and, of a series, ``sequence``.
+class ImageTask:
+    """What all kinds of super-resolution have in common: gives ``result`` and, of a series,
+    ``sequence``.
 
-    The grids of the prior and of the volume to be like are taken relative to the input, so that
-    transforms which they share do not matter and the result lies where the input lies.
+    Grids of other nodes are taken relative to one node, the input or another ``leader``, so that
+    transforms which they share do not matter and the result lies where that node lies.
     """
 
     command = "superres"
 
     def __init__(self, wishes: Wishes) -> None:
         self.wishes = wishes
-        self.place = Place.of(wishes.input_node)
+        self.leader = wishes.input_node
+        self.place = Place.of(self.leader)
         self.input_name = wishes.input_node.GetName()
 
     def export(self, folder: Path) -> Generator[None, None, dict[str, Any]]:
         """Writes the images into ``folder``; returns the options of the job."""
-        wishes, node = self.wishes, self.wishes.input_node
-        image = yield from snapshot_steps(node, all_frames=wishes.all_frames)
+        wishes = self.wishes
+        image = yield from snapshot_steps(wishes.input_node, all_frames=wishes.all_frames)
         options: dict[str, Any] = {
             "input": (yield from send(image, folder / "input.npy")),
             "output": str(folder / "output.npy"),
@@ -46,30 +48,9 @@ class SuperresTask:
             "gate": wishes.gate,
             "device": wishes.device.value,
         }
-        if wishes.memory_gib > 0:
-            options["memory"] = wishes.memory_gib
-        if wishes.prior_node is not None:
-            prior = yield from snapshot_steps(wishes.prior_node, relative_to=node, all_frames=False)
-            options["prior"] = yield from send(prior, folder / "prior.npy")
-            options["register"] = wishes.register
         if wishes.target is TargetKind.LIKE:
-            grid = grid_of(wishes.like_node, relative_to=node)
-            place = Volume(np.zeros(grid.shape, np.uint8), grid)
-            options["like"] = yield from send(place, folder / "like.npy")
-        elif (spacing := wishes.wanted_spacing(image.grid)) is not None:
-            options["spacing"] = spacing
-        options.update(self._tuning())
-        return options
-
-    def _tuning(self) -> dict[str, Any]:
-        wishes = self.wishes
-        if not wishes.finetune:
-            return {}
-        options: dict[str, Any] = {"finetune": True}
-        limits = {"max_minutes": wishes.minutes, "epochs": wishes.epochs, "steps": wishes.steps}
-        options.update({name: limit for name, limit in limits.items() if limit is not None})
-        if wishes.keep_model_as:
-            options["save_model"] = str(user_folder() / wishes.keep_model_as)
+            options["like"] = yield from self._like(folder)
+        options.update((yield from self._special(image, folder)))
         return options
 
     def collect(
@@ -77,15 +58,65 @@ class SuperresTask:
     ) -> Generator[None, None, dict[str, Any]]:
         """Puts the result into the scene, beside the input."""
         image = yield from receive(Path(result["output"]))
-        name = _("{input} sharpened").format(input=self.input_name)
         attributes = provenance_attributes(self.command, result, self.input_name)
         output = self.wishes.output_node
-        nodes = yield from add_result_steps(image, self.place, name, attributes, output)
+        return (yield from add_result_steps(image, self.place, self._name(), attributes, output))
+
+    def discard(self, nodes: dict[str, Any]) -> None:
+        """Takes a result out of the scene again."""
+        remove_result(nodes)
+
+    def _name(self) -> str:
+        """Name of the result."""
+        return _("{input} sharpened").format(input=self.input_name)
+
+    def _special(self, image: Image, folder: Path) -> Generator[None, None, dict[str, Any]]:
+        """Further options."""
+        raise NotImplementedError
+
+    def _like(self, folder: Path) -> Generator[None, None, str]:
+        grid = grid_of(self.wishes.like_node, relative_to=self.leader)
+        return (yield from send_grid(grid, folder / "like.npy"))
+
+    def _learning(self) -> dict[str, Any]:
+        """Options that say how long to learn."""
+        wishes = self.wishes
+        limits = {"max_minutes": wishes.minutes, "epochs": wishes.epochs, "steps": wishes.steps}
+        return {name: limit for name, limit in limits.items() if limit is not None}
+
+
+class SuperresTask(ImageTask):
+    """Sharpens the input of ``wishes`` in plane, with a model that may be adapted to a prior."""
+
+    def _special(self, image: Image, folder: Path) -> Generator[None, None, dict[str, Any]]:
+        wishes, options = self.wishes, {}
+        if wishes.prior_node is not None:
+            prior = yield from snapshot_steps(
+                wishes.prior_node, relative_to=wishes.input_node, all_frames=False
+            )
+            options["prior"] = yield from send(prior, folder / "prior.npy")
+            options["register"] = wishes.register
+        if wishes.memory_gib > 0:
+            options["memory"] = wishes.memory_gib
+        if (spacing := wishes.wanted_spacing(image.grid)) is not None:
+            options["spacing"] = spacing
+        if wishes.finetune:
+            options.update(finetune=True, **self._learning())
+            if wishes.keep_model_as:
+                options["save_model"] = str(user_folder() / wishes.keep_model_as)
+        return options
+
+    def collect(
+        self, folder: Path, result: dict[str, Any]
+    ) -> Generator[None, None, dict[str, Any]]:
+        """Puts the result into the scene; a prior remembers the model that was kept for it."""
+        nodes = yield from super().collect(folder, result)
         prior = self.wishes.prior_node
         if result.get("model") and prior is not None and prior.GetScene() is not None:
             prior.SetAttribute(TUNED_MODEL, Path(result["model"]).name)
         return nodes
 
-    def discard(self, nodes: dict[str, Any]) -> None:
-        """Takes a result out of the scene again."""
-        remove_result(nodes)
+
+def send_grid(grid: Grid, path: Path) -> Generator[None, None, str]:
+    """Writes an empty image on ``grid`` to ``path``; returns the path as text."""
+    return (yield from send(Volume(np.zeros(grid.shape, np.uint8), grid), path))

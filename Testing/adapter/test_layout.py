@@ -101,6 +101,20 @@ def test_the_extra_view_takes_a_free_place_or_a_strip(layout, count, below):
         assert sizes[0] > sizes[1]
 
 
+def test_fused_stacks_have_their_maps_below_them_and_ids_of_their_own(layout):
+    stacks = ("low", "stack2", "stack3", "result")
+    maps = ("residual1", "residual2", "residual3")
+    assert layout.rows_of([*maps, *stacks]) == [stacks, maps]
+    assert layout.rows_of(stacks) == [stacks[:2], stacks[2:]]
+    assert layout.rows_of([*maps, *stacks, "reference"])[1] == (*maps, "reference")
+    choices = [stacks, (*stacks, *maps), (*stacks, *maps, "reference"), ("low", "stack2", "result")]
+    numbers = {layout.layout_id(roles, below) for roles in choices for below in layout.BELOW}
+    assert len(numbers) == 12 and all(layout.is_ours(number) for number in numbers)
+    assert not numbers & {layout.layout_id(roles, "table") for roles in CHOICES}
+    with pytest.raises(ValueError, match="or of"):
+        layout.layout_id(["ssim", "stack2"])
+
+
 def test_describing_again_changes_an_outdated_description(layout):
     node = slicer.vtkMRMLLayoutNode()
     number = layout.layout_id(["result"])
@@ -115,7 +129,7 @@ def test_registering_makes_every_layout_known_at_once(layout):
     node.AddObserver("ModifiedEvent", lambda *_: changes.append(1))
     layout.register(node)
     ours = [number for number in node.GetLayoutIndices() if layout.is_ours(number)]
-    assert len(ours) == 31 * 3
+    assert len(ours) == (31 + 8) * 3
     assert len(changes) == 1
     # What a scene that was saved while comparing does when it is opened.
     node.SetViewArrangement(layout.layout_id(layout.ROLES, "table"))

@@ -80,7 +80,8 @@ def test_what_is_no_image_is_refused_by_name(scene) -> None:
 
     labels = make_volume("organs", class_name="vtkMRMLLabelMapVolumeNode")
     assert "organs" in why_not(Wishes(labels))
-    assert preview(Wishes(labels)) == ""
+    assert "Resample labels" in why_not(Wishes(labels))
+    assert preview(Wishes(labels)).startswith("Result: 64 x 64 x 15 voxels")
     empty = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "nothing")
     assert "nothing" in why_not(Wishes(empty))
 

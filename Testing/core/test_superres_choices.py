@@ -9,10 +9,18 @@ from pathlib import Path
 import pytest
 
 from mriforge.errors import BadInput, MissingModel
+from mriforge.interslice.methods import DEFAULT_METHOD, METHODS
 from mriforge.models.store import add_model, find_model, is_users, remove_model, user_folder
 from mriforge.physics.baselines import TITLES
 from mriforge.physics.interpolation import BASELINES
-from mriforge.superres.choices import DEFAULT_MODEL, choice_named, choices
+from mriforge.superres.choices import (
+    DEFAULT_MODEL,
+    FUSION,
+    INPLANE,
+    SLICES,
+    choice_named,
+    choices,
+)
 from mriforge.superres.method import load_method
 from mriforge.superres.scope import doubtful_range, outside_scope
 from mriforge.superres.wish import plan_target
@@ -38,13 +46,25 @@ def test_the_default_comes_first_and_every_ready_choice_loads() -> None:
     for choice in found:
         assert choice.title
         assert choice.sentence.endswith(".")
-        if choice.ready:
+        if choice.kind != INPLANE:
+            assert choice.ready
+        elif choice.ready:
             assert (load_method(choice.name).model is not None) == choice.learned
         else:
             with pytest.raises(MissingModel):
                 load_method(choice.name)
     assert not choice_named("unet3d").ready
     assert choice_named("nonsense") is None
+
+
+def test_methods_for_thick_slices_and_fusion_are_listed_by_kind() -> None:
+    found = choices()
+    assert found[1].name == DEFAULT_METHOD and found[1].kind == SLICES
+    assert {c.name for c in found if c.kind == SLICES} == set(METHODS)
+    assert [c.name for c in found if c.kind == FUSION] == ["fuse", "fuse_implicit"]
+    assert choice_named("smore").learned and not choice_named("cubic").learned
+    main = [choice.main for choice in found]
+    assert main == sorted(main, reverse=True), "those to compare with come last"
 
 
 def test_every_interpolation_has_a_title() -> None:

@@ -22,8 +22,8 @@ def head(shape=(6, 64, 64), phase=0.0, seed=1):
     return (image + 200 + np.random.default_rng(seed).normal(0, 2, shape)).astype(np.float32)
 
 
-def add_volume(array, name, spacing=(2.0, 2.0, 5.0), oblique=False):
-    """A scalar volume node; ``oblique`` turns it about two axes."""
+def add_volume(array, name, spacing=(2.0, 2.0, 4.0), oblique=False):
+    """A scalar volume node, no stack of thick slices by itself; ``oblique`` turns it."""
     import slicer
     import vtk
 

@@ -112,14 +112,14 @@ def test_the_module_tests_itself(panel) -> None:
     slicer.selfTests["SuperResMRI"]()
 
 
-def test_label_maps_are_not_offered(panel) -> None:
+def test_label_maps_are_not_chosen_by_themselves(panel) -> None:
     import slicer
 
     node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode", "organs")
     slicer.util.updateVolumeFromArray(node, np.ones((4, 8, 8), np.uint8))
     panel.initializeParameterNode()
     assert panel.ui.inputSelector.currentNode() is None
-    assert panel.ui.inputSelector.nodeCount() == 0
+    assert panel.ui.priorSelector.nodeCount() == panel.ui.stack2Selector.nodeCount() == 0
 
 
 def test_the_panel_works_without_a_main_window(scene) -> None:

@@ -1,4 +1,5 @@
-"""What a user can choose to sharpen an image with: trained models, recipes, interpolations.
+"""What a user can choose to sharpen an image with: trained models, recipes, interpolations, methods
+for thick slices, and the fusion of several stacks.
 
 Read from the cards, recipes and names alone, without torch, so that a panel can list them at once.
 """
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from mriforge.interslice.methods import DEFAULT_METHOD, METHODS
 from mriforge.models.card import ModelCard
 from mriforge.models.store import installed_models
 from mriforge.physics.baselines import TITLES
@@ -17,19 +19,44 @@ from mriforge.recipes import Recipe, load_recipe, recipe_names
 DEFAULT_MODEL = "unet3d_small"
 TASK = "superresolution"
 
+INPLANE, SLICES, FUSION = "inplane", "slices", "fusion"
+"""Kinds of choices: finer pixels, finer slices, one volume from several stacks."""
+
+DEFAULT_SLICES = DEFAULT_METHOD
+DEFAULT_FUSION = "fuse"
+FUSIONS = {
+    "fuse": (
+        "One volume from 2 or 3 stacks",
+        "Fuses stacks of thick slices of different orientation into the one volume with small "
+        "voxels that explains them all. Seconds to minutes.",
+        "variational",
+    ),
+    "fuse_implicit": (
+        "One volume from stacks: implicit network",
+        "A small network that represents the volume is fitted to all stacks; minutes, slow "
+        "without a graphics card.",
+        "implicit",
+    ),
+}
+"""Ways to fuse stacks: ``{name: (title, sentence, method of the command fuse)}``."""
+
 
 @dataclass(frozen=True)
 class Choice:
     """One entry of the list.
 
     Attributes:
-        name: what ``superres --model`` is given.
+        name: what ``superres --model`` is given; of a fusion a key of :data:`FUSIONS`.
         title: a few words.
         sentence: what it does and what it was made from.
         needs: what has to be there before it can be used; empty when it is ready.
-        learned: whether it is a network (and can be fine-tuned).
+        learned: whether it is a network (in plane: one that can be fine-tuned; otherwise: one
+            that learns from the images themselves, which takes time).
         card: of a trained model.
         subject_tuned: whether it was fine-tuned on one subject's scan.
+        path: folder of a trained model.
+        kind: :data:`INPLANE`, :data:`SLICES` or :data:`FUSION`.
+        main: whether it is one to work with, not one to compare with.
     """
 
     name: str
@@ -40,6 +67,8 @@ class Choice:
     card: ModelCard | None = None
     subject_tuned: bool = False
     path: Path | None = None
+    kind: str = INPLANE
+    main: bool = False
 
     @property
     def ready(self) -> bool:
@@ -48,15 +77,26 @@ class Choice:
 
 
 def choices() -> list[Choice]:
-    """Trained models (the default first), then interpolations, then recipes without a model."""
+    """All choices: those to work with first, then those to compare with.
+
+    To work with are the shipped model, the default method for thick slices, the fusion of stacks,
+    and other trained models. To compare with are interpolations, other methods for thick slices,
+    and recipes without a model.
+    """
     models = [
         _model(model.path, model.card) for model in installed_models() if model.card.task == TASK
     ]
     models.sort(
         key=lambda choice: (choice.name != DEFAULT_MODEL, choice.subject_tuned, choice.name)
     )
+    shipped = [choice for choice in models if choice.name == DEFAULT_MODEL]
+    own = [choice for choice in models if choice.name != DEFAULT_MODEL]
     plain = [Choice(name, title, text) for name, (title, text) in TITLES.items()]
-    return [*models, *plain, *_untrained({choice.card.recipe for choice in models if choice.card})]
+    untrained = _untrained({choice.card.recipe for choice in models if choice.card})
+    others = [*_slices(), *_fusions()]
+    first = [choice for choice in others if choice.main]
+    last = [choice for choice in others if not choice.main]
+    return [*shipped, *first, *own, *plain, *last, *untrained]
 
 
 def choice_named(name: str) -> Choice | None:
@@ -72,7 +112,37 @@ def _model(path: Path, card: ModelCard) -> Choice:
     sentence += f" ({', '.join(seen)})." if seen else "."
     if tuned:
         sentence = f"Adapted to one subject's prior scan: for that subject only. {sentence}"
-    return Choice(path.name, card.title or card.name, sentence, "", True, card, tuned, path)
+    return Choice(
+        path.name, card.title or card.name, sentence, "", True, card, tuned, path, main=True
+    )
+
+
+def _slices() -> list[Choice]:
+    return [
+        Choice(
+            name,
+            method.title,
+            method.sentence,
+            learned=bool(method.module),
+            kind=SLICES,
+            main=name == DEFAULT_SLICES,
+        )
+        for name, method in METHODS.items()
+    ]
+
+
+def _fusions() -> list[Choice]:
+    return [
+        Choice(
+            name,
+            title,
+            sentence,
+            learned=method == "implicit",
+            kind=FUSION,
+            main=name == DEFAULT_FUSION,
+        )
+        for name, (title, sentence, method) in FUSIONS.items()
+    ]
 
 
 @cache
