@@ -7,6 +7,8 @@ import math
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from mriforge.interslice.learned import Limits
 from mriforge.recipes import Recipe
 from mriforge.recipes.schema import TrainingSpec
@@ -43,15 +45,24 @@ def checkpoint_of(limits: Limits, stage: int) -> Path | None:
     return None if path is None else path.with_name(f"{path.stem}-stage{stage}{path.suffix}")
 
 
-def figures_of(first: TrainResult, second: TrainResult | None) -> dict[str, Any]:
-    """What to report of both stages."""
+def figures_of(
+    network: nn.Module, first: TrainResult, second: TrainResult | None
+) -> dict[str, Any]:
+    """What to report of both stages of ``network``, as the row-wise methods do."""
     stages = [first] if second is None else [first, second]
     return {
         "steps": sum(stage.steps for stage in stages),
-        "seconds": sum(stage.seconds for stage in stages),
+        "seconds": round(sum(stage.seconds for stage in stages), 1),
         "stopped": stages[-1].stopped,
+        "parameters": sum(p.numel() for p in network.parameters()),
+        "history": stages[-1].history,
         "stages": [
-            {"steps": stage.steps, "seconds": stage.seconds, "stopped": stage.stopped, **stage.best}
+            {
+                **stage.best,
+                "steps": stage.steps,
+                "seconds": round(stage.seconds, 1),
+                "stopped": stage.stopped,
+            }
             for stage in stages
         ],
     }

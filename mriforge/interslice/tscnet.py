@@ -105,7 +105,8 @@ def learn(scan: Scan, recipe: Recipe, limits: Limits, events: Events) -> Learned
     network.load_state_dict(first.state)
     second = _second_stage(network, scan, recipe, limits, first, events.part(share, 1.0))
     network.eval()
-    return Learned(SliceHalving(network, limits.device, events), figures_of(first, second), network)
+    refiner = SliceHalving(network, limits.device, events)
+    return Learned(refiner, figures_of(network, first, second), network)
 
 
 def _first_stage(

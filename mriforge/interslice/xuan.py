@@ -115,7 +115,7 @@ def learn(scan: Scan, recipe: Recipe, limits: Limits, events: Events) -> Learned
         Cancelled: after a checkpoint was written.
     """
     torch.manual_seed(recipe.seed)
-    started, share = time.monotonic(), recipe.stages.first
+    share = recipe.stages.first
     encoder = build(_AUTO_ENCODER).to(limits.device)
     network = build(recipe.network.name, **recipe.network.options).to(limits.device)
     first = _first_stage(encoder, scan, recipe, limits, events.part(0.0, share))
@@ -125,8 +125,7 @@ def learn(scan: Scan, recipe: Recipe, limits: Limits, events: Events) -> Learned
     second = _second_stage(network, stacks, scan, recipe, limits, used, events.part(share, 1.0))
     network.eval()
     refiner = _refiner(network, recipe, limits, events)
-    figures = figures_of(first, second) | {"elapsed_seconds": time.monotonic() - started}
-    return Learned(refiner, figures, network)
+    return Learned(refiner, figures_of(network, first, second), network)
 
 
 def synthesised(
