@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +14,7 @@ from torch import nn
 from mriforge.events import Events
 from mriforge.interslice.scan import Refiner, Scan
 from mriforge.recipes import Recipe
+from mriforge.recipes.schema import TrainingSpec
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,12 @@ class Limits:
     start: Path | None = None
     checkpoint: Path | None = None
     resume: bool = False
+
+    def training(self, base: TrainingSpec) -> TrainingSpec:
+        """``base`` with these limits."""
+        if self.steps is not None:
+            return dataclasses.replace(base, steps=self.steps, max_minutes=self.max_minutes or 0.0)
+        return dataclasses.replace(base, max_minutes=self.max_minutes or base.max_minutes)
 
 
 @dataclass(frozen=True)

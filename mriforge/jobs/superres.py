@@ -2,19 +2,28 @@
 
 With a sharp PRIOR of the same subject and --finetune the model is adapted to the subject first.
 The acquired k-space is restored in the result (switch off with --no-consistency).
+
+With --self-supervised the image is a stack of thick slices: a network learns from its own pixels
+what thick slices lose, and what is between them is filled in. Nothing else is needed.
+
+With --labels a label map is resampled by the shapes of its labels.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mriforge.errors import BadInput
 from mriforge.events import Events, to_json
 from mriforge.jobs.device import chosen_device
 from mriforge.jobs.images import about, read_image, read_volume, write_image, write_text
 from mriforge.jobs.options import option
+from mriforge.volume import Grid, Image, Series
+
+if TYPE_CHECKING:
+    from mriforge.superres.job import SuperresResult
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +39,7 @@ class Options:
     )
     finetune: bool = option("flag", "adapt the model to the prior first", default=False)
     max_minutes: float | None = option(
-        "number", "time budget of the fine-tuning", default=None, above=0, metavar="MIN"
+        "number", "time budget of the fine-tuning or learning", default=None, above=0, metavar="MIN"
     )
     epochs: int | None = option(
         "integer", "fine-tune for whole epochs, as published", default=None, at_least=1
@@ -38,8 +47,40 @@ class Options:
     steps: int | None = option(
         "integer", "fine-tune for exactly so many steps (reproducible)", default=None, at_least=1
     )
+    self_supervised: bool = option(
+        "flag", "thick slices: learn from the scan itself what is between them", default=False
+    )
+    labels: bool = option(
+        "flag", "the image is a label map: resample it across its slices", default=False
+    )
+    slice_axis: int | None = option(
+        "integer", "axis across the slices (default: the coarsest)", default=None, at_least=0
+    )
+    profile: str | None = option(
+        "text",
+        "slice profile: auto, gaussian, box, estimate, learnt, or a file",
+        default=None,
+        metavar="NAME|FILE",
+    )
+    slice_thickness: float | None = option(
+        "number",
+        "of the thick slices, where the file does not say",
+        default=None,
+        above=0,
+        metavar="MM",
+    )
+    merge: str | None = option(
+        "text", "how the two orientations become one", default=None, choices=("mean", "fba")
+    )
+    recipe: str | None = option(
+        "text", "another recipe for the thick-slice method", default=None, metavar="NAME|FILE"
+    )
     scale: float | None = option(
-        "number", "how many times finer, in plane", default=None, above=1, at_most=16
+        "number",
+        "how many times finer: in plane, or across thick slices",
+        default=None,
+        above=1,
+        at_most=16,
     )
     spacing: tuple[float, ...] | None = option(
         "numbers", "wanted voxel size in mm", default=None, count=3, above=0, metavar="X,Y,Z"
@@ -76,6 +117,9 @@ class Options:
         suffixes=(".safetensors",),
     )
     resume: bool = option("flag", "go on from --checkpoint", default=False)
+    report: str | None = option(
+        "output", "thick slices: a page with pictures", default=None, suffixes=(".html",)
+    )
     json: str | None = option(
         "output", "write settings and figures here", default=None, suffixes=(".json",)
     )
@@ -86,35 +130,97 @@ def check(options: Options) -> None:
     grids = [f"--{n}" for n in ("scale", "spacing", "like") if getattr(options, n) is not None]
     if len(grids) > 1:
         raise BadInput(f"{grids[0]} and {grids[1]} both say how fine.", "Give one of them.")
+    across = options.self_supervised or options.labels
+    _check_kind(options, across)
     for name in ("finetune", "register", "prior_frame"):
         if options.prior is None and getattr(options, name) not in (None, False):
-            flag = "--" + name.replace("_", "-")
-            raise BadInput(f"{flag} needs a sharp scan.", "Give one with --prior FILE.")
+            raise BadInput(f"{_flag(name)} needs a sharp scan.", "Give one with --prior FILE.")
     if not options.finetune:
-        for name in ("max_minutes", "epochs", "steps", "save_model", "checkpoint"):
-            if getattr(options, name) is not None:
-                flag = "--" + name.replace("_", "-")
-                raise BadInput(f"{flag} is about fine-tuning.", "Add --finetune, or leave it out.")
+        for name in ("save_model", "epochs", "max_minutes", "steps", "checkpoint"):
+            learns = options.self_supervised and name in ("max_minutes", "steps", "checkpoint")
+            if getattr(options, name) is not None and not learns:
+                raise BadInput(
+                    f"{_flag(name)} is about fine-tuning.", "Add --finetune, or leave it out."
+                )
     if options.epochs is not None and options.steps is not None:
         raise BadInput("--epochs and --steps both say how long.", "Give one of them.")
     if options.resume and options.checkpoint is None:
         raise BadInput("--resume needs a checkpoint.", "Give one with --checkpoint FILE.")
 
 
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def _check_kind(options: Options, across: bool) -> None:
+    """In-plane and through-plane options do not mix."""
+    if options.self_supervised and options.labels:
+        raise BadInput("--self-supervised sharpens, --labels resamples.", "Give one of them.")
+    if not across:
+        for name in ("slice_axis", "profile", "slice_thickness", "merge", "recipe", "report"):
+            if getattr(options, name) is not None:
+                raise BadInput(
+                    f"{_flag(name)} is about thick slices.", "Add --self-supervised as well."
+                )
+        return
+    for name in ("prior", "finetune", "register", "stride", "memory"):
+        if getattr(options, name) not in (None, False):
+            raise BadInput(
+                f"{_flag(name)} is about sharpening in plane.",
+                "Leave it out for thick slices, or leave out --self-supervised.",
+            )
+    if options.slice_axis is not None and options.slice_axis > 2:
+        raise BadInput(f"--slice-axis is 0, 1 or 2, not {options.slice_axis}.")
+
+
 def run(options: Options, events: Events) -> dict[str, Any]:
     """Reads, sharpens, writes; returns ``output``, ``settings`` and figures."""
+    if options.report is not None:
+        from mriforge.report.figures import figure_class
+
+        figure_class()  # a missing matplotlib is said before any work
     image = read_image(options.input, events, series=options.series, time=options.time)
+    files = [path for path in (options.input, options.prior, options.like, options.model) if path]
+    how = _sharpen
+    if options.self_supervised or options.labels:
+        how = _resample_labels if options.labels else _sharpen_slices
+    with about(options.input, files):
+        result = how(image, options, events.part(0.02, 0.97))
+    events.check_cancelled()
+    events.progress(0.97, f"writing {options.output}")
+    written = {"output": write_image(result.image, options.output, options.input)}
+    summary = {**written, **result.figures}
+    if options.report is not None:
+        from mriforge.report.slices import slices_report
+
+        summary["report"] = str(
+            slices_report(options.report, image, result.image, summary, Path(options.input).name)
+        )
+    if options.json is not None:
+        summary["json"] = write_text(to_json(summary, indent=2), options.json)
+    events.progress(1.0, "done")
+    return summary
+
+
+def _like(options: Options) -> Grid | None:
+    if options.like is None:
+        return None
+    from mriforge.io import read
+
+    return read(options.like).grid
+
+
+def _path(name: str | None) -> Path | None:
+    return None if name is None else Path(name)
+
+
+def _sharpen(image: Image, options: Options, events: Events) -> SuperresResult:
+    """In plane, with a prior or without."""
+    from mriforge.superres.job import SuperresOptions, superres
+
     prior = None
     if options.prior is not None:
         prior = read_volume(options.prior, events, what="prior", frame=options.prior_frame)
-    like = None
-    if options.like is not None:
-        from mriforge.io import read
-
-        like = read(options.like).grid
-
-    from mriforge.superres.job import SuperresOptions, superres
-
     settings = SuperresOptions(
         model=options.model,
         prior=prior,
@@ -124,11 +230,11 @@ def run(options: Options, events: Events) -> dict[str, Any]:
         steps=options.steps,
         scale=options.scale,
         spacing=options.spacing,
-        like=like,
+        like=_like(options),
         axes=options.axes,
         frames=options.frames,
-        save_model=None if options.save_model is None else Path(options.save_model),
-        checkpoint=None if options.checkpoint is None else Path(options.checkpoint),
+        save_model=_path(options.save_model),
+        checkpoint=_path(options.checkpoint),
         resume=options.resume,
         consistency=options.consistency,
         gate=options.gate,
@@ -137,14 +243,55 @@ def run(options: Options, events: Events) -> dict[str, Any]:
         memory_limit_gib=options.memory,
         stride=options.stride,
     )
-    files = [path for path in (options.input, options.prior, options.like, options.model) if path]
-    with about(options.input, files):
-        result = superres(image, settings, events.part(0.02, 0.97))
-    events.check_cancelled()
-    events.progress(0.97, f"writing {options.output}")
-    written = {"output": write_image(result.image, options.output, options.input)}
-    summary = {**written, **result.figures}
-    if options.json is not None:
-        summary["json"] = write_text(to_json(summary, indent=2), options.json)
-    events.progress(1.0, "done")
-    return summary
+    return superres(image, settings, events)
+
+
+def _sharpen_slices(image: Image, options: Options, events: Events) -> SuperresResult:
+    """Across thick slices, learned from the scan itself."""
+    from mriforge.interslice.job import SliceOptions, sharpen_slices
+    from mriforge.interslice.methods import METHODS
+
+    folder = options.model is not None and options.model not in METHODS
+    settings = SliceOptions(
+        method="sa_inr" if folder else options.model,
+        recipe=options.recipe,
+        start=_path(options.model) if folder else None,
+        axis=options.slice_axis,
+        scale=options.scale,
+        spacing=options.spacing,
+        like=_like(options),
+        profile=options.profile or "auto",
+        thickness=options.slice_thickness,
+        max_minutes=options.max_minutes,
+        steps=options.steps,
+        merge=options.merge,
+        consistency=options.consistency,
+        gate=options.gate,
+        frames=options.frames,
+        device=str(chosen_device(options.device) or "auto"),
+        checkpoint=_path(options.checkpoint),
+        resume=options.resume,
+    )
+    return sharpen_slices(image, settings, events)
+
+
+def _resample_labels(image: Image, options: Options, events: Events) -> SuperresResult:
+    """A label map by the shapes of its labels."""
+    from mriforge.interslice.labels import resample_labels
+    from mriforge.interslice.wish import plan_slices
+    from mriforge.superres.job import SuperresResult
+
+    if isinstance(image, Series):
+        raise BadInput("The label map is a series.", "Resample its frames one by one.")
+    plan = plan_slices(
+        image.grid,
+        axis=options.slice_axis,
+        scale=options.scale,
+        spacing=options.spacing,
+        like=_like(options),
+    )
+    made = resample_labels(image, plan, events)
+    target = {"matrix": list(made.grid.stored_shape), "spacing_mm": list(made.grid.spacing)}
+    return SuperresResult(
+        made, {"method": {"name": "shape-based", "kind": "labels"}, "target": target}
+    )

@@ -49,14 +49,14 @@ def choose_scene(comparison: Comparison, frame: int | None = None) -> Scene:
     others = tuple(a for a in range(3) if a != axis)
     index = int(np.argmax(np.square(volume).sum(axis=others)))
     picture = view.slice(volume, index)
-    crop = _body(picture, view.pixel)
+    crop = body(picture, view.pixel)
     low, high = np.percentile(picture, (0.5, 99.7))
     low = min(0.0, float(low)) if low < 0.2 * high else float(low)
     window = (low, float(high) if high > low else low + 1.0)
-    return Scene(view, frame, index, crop, _detail(picture, crop, view.pixel), window)
+    return Scene(view, frame, index, crop, detail(picture, crop, view.pixel), window)
 
 
-def _body(picture: np.ndarray, pixel: tuple[float, float]) -> tuple[slice, slice]:
+def body(picture: np.ndarray, pixel: tuple[float, float]) -> tuple[slice, slice]:
     """Bounding box of what is not background, with a margin of 4 % and at most 2:1 or 1:2."""
     bright = picture > 0.08 * np.percentile(picture, 99.5)
     box = []
@@ -75,7 +75,7 @@ def _body(picture: np.ndarray, pixel: tuple[float, float]) -> tuple[slice, slice
     return slice(*map(int, box[0])), slice(*map(int, box[1]))
 
 
-def _detail(
+def detail(
     picture: np.ndarray, crop: tuple[slice, slice], pixel: tuple[float, float]
 ) -> tuple[slice, slice]:
     """The square of a third of the body where the reference has most edges."""

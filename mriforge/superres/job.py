@@ -13,14 +13,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mriforge import __version__
 from mriforge.device import choose_device
 from mriforge.errors import BadInput
 from mriforge.events import Events
-from mriforge.physics.interpolation import resample
 from mriforge.physics.kspace import KspaceCrop
 from mriforge.superres.consistency import make_consistent, relative_residual
 from mriforge.superres.finetune import Apply, Tuned, TuneSettings, degrade_prior, tune
+from mriforge.superres.frames import chosen_frames, resampled, with_provenance
 from mriforge.superres.inference import Predictor
 from mriforge.superres.intensity import intensity_scale
 from mriforge.superres.method import Method, finetuning_recipe, load_method, save_tuned
@@ -110,7 +109,7 @@ def superres(
     """
     events = events or Events()
     started = time.monotonic()
-    series = _chosen_frames(as_series(image), options.frames)
+    series = chosen_frames(as_series(image), options.frames)
     prior_grid = options.prior.grid if options.prior else None
     operator, final = plan_acquisition(
         series.grid,
@@ -144,34 +143,12 @@ def superres(
     figures["consistency"] = {"restored": restored, **residuals}
     figures["device"] = str(device)
     figures["seconds"] = round(time.monotonic() - started, 2)
-    provenance = {
-        "software": f"MRIForge {__version__}",
-        "use": "research use only",
-        "job": "superres",
-        **figures,
-    }
-    provenance.pop("seconds")
-    sharp = Series(
-        result, operator.high, series.times, series.time_name, series.time_unit,
-        {**series.metadata, "provenance": provenance},
-    )  # fmt: skip
+    sharp = with_provenance(result, operator.high, series, "superres", figures)
     if final is not None:
         events.log("The wanted grid is not aligned with the image: the result is resampled to it.")
-        sharp = _resampled(sharp, final)
+        sharp = resampled(sharp, final)
     single = isinstance(image, Volume)
     return SuperresResult(like_input(sharp, image) if single else sharp, figures)
-
-
-def _chosen_frames(series: Series, frames: tuple[int, ...] | None) -> Series:
-    if frames is None:
-        return series
-    if any(f < 0 or f >= len(series) for f in frames) or not frames:
-        raise BadInput(f"The frames {frames} are not all among the {len(series)} of the series.")
-    chosen = list(frames)
-    return Series(
-        series.array[chosen], series.grid, series.times[chosen], series.time_name,
-        series.time_unit, series.metadata,
-    )  # fmt: skip
 
 
 def _describe_target(operator: KspaceCrop) -> dict[str, Any]:
@@ -309,9 +286,3 @@ def _propose(
     proposal = network(interpolated[None, None])[0, 0]
     return zero_filled + step * (proposal - zero_filled) if step < 1.0 else proposal
 
-
-def _resampled(series: Series, grid: Grid) -> Series:
-    frames = [resample(frame, grid, order=3).array for frame in series]
-    return Series(
-        np.stack(frames), grid, series.times, series.time_name, series.time_unit, series.metadata
-    )

@@ -1,0 +1,279 @@
+"""The job: a stack of thick slices in, a volume of thin ones out, with what is known about it."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mriforge.device import choose_device
+from mriforge.errors import BadInput
+from mriforge.events import Events
+from mriforge.interslice.gate import held_out_gate, sentence
+from mriforge.interslice.labels import HINT, REFUSAL, looks_like_labels
+from mriforge.interslice.learned import Limits
+from mriforge.interslice.methods import DEFAULT_METHOD, method_named
+from mriforge.interslice.profile import KnownProfile, find_profile
+from mriforge.interslice.rows import along_first
+from mriforge.interslice.scan import Refiner, Scan
+from mriforge.interslice.wish import THICK, SlicePlan, anisotropy, plan_slices
+from mriforge.metrics.isotropy import displacement, isotropy, stripes
+from mriforge.physics.stack import SliceStack
+from mriforge.recipes import Recipe, load_recipe
+from mriforge.superres.consistency import make_consistent, relative_residual
+from mriforge.superres.frames import chosen_frames, resampled, with_provenance
+from mriforge.superres.gate import Gate
+from mriforge.superres.intensity import intensity_scale
+from mriforge.superres.job import SuperresResult
+from mriforge.volume import Grid, Image, Series, Volume, as_series, like_input
+
+_PERCENTILE = 99.5
+_LEARNING = 0.88
+"""Fraction of the progress at which learning ends."""
+
+
+@dataclass(frozen=True)
+class SliceOptions:
+    """What to do.
+
+    Attributes:
+        method: a name of :data:`mriforge.interslice.methods.METHODS`; default: learned from the
+            scan itself.
+        recipe: another recipe for the method than its own: a name or a ``.toml`` file.
+        start: model folder that the method begins from, where it can.
+        axis, scale, spacing, like: see :func:`mriforge.interslice.wish.plan_slices`.
+        profile, thickness: what is known of the slice profile, see
+            :func:`mriforge.interslice.profile.find_profile`.
+        max_minutes, steps: how long to learn; default as the recipe says.
+        merge: how the orientations are merged; default as the recipe says.
+        consistency: what the slices saw is in the result.
+        gate: never follow the method farther than held-out pixels of the scan justify.
+        frames: which frames of a series; default all.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+        checkpoint, resume: of the learning.
+    """
+
+    method: str | None = None
+    recipe: str | Path | None = None
+    start: Path | None = None
+    axis: int | None = None
+    scale: float | None = None
+    spacing: tuple[float, float, float] | None = None
+    like: Grid | None = None
+    profile: str = "auto"
+    thickness: float | None = None
+    max_minutes: float | None = None
+    steps: int | None = None
+    merge: str | None = None
+    consistency: bool = True
+    gate: bool = True
+    frames: tuple[int, ...] | None = None
+    device: str = "auto"
+    checkpoint: Path | None = None
+    resume: bool = False
+
+
+@dataclass(frozen=True)
+class _Learnt:
+    """A method ready to be applied: None for cubic interpolation."""
+
+    refiner: Refiner | None
+    gate: Gate | None = None
+    figures: dict[str, Any] = field(default_factory=dict)
+
+
+def sharpen_slices(
+    image: Image, options: SliceOptions, events: Events | None = None
+) -> SuperresResult:
+    """Through-plane super-resolution of a stack, or of every frame of a series of stacks.
+
+    Args:
+        image: magnitude image; not modified.
+        options: see :class:`SliceOptions`.
+
+    Returns:
+        float32 voxels on the wanted grid, and figures: target, profile, learning, gate, residual
+        against the acquired slices, isotropy before and after, device, seconds.
+
+    Raises:
+        BadInput: contradictory options or unusable images, a label map.
+        Cancelled: the caller asked to stop.
+    """
+    events = events or Events()
+    started = time.monotonic()
+    series = chosen_frames(as_series(image), options.frames)
+    if looks_like_labels(series.array[len(series) // 2]):
+        raise BadInput(REFUSAL, HINT)
+    plan = plan_slices(
+        series.grid,
+        axis=options.axis,
+        scale=options.scale,
+        spacing=options.spacing,
+        like=options.like,
+    )
+    name = options.method or DEFAULT_METHOD
+    method = method_named(name)
+    device = choose_device(options.device)
+    known = _profile(series, plan, options, events.part(0.0, 0.04))
+    operator = SliceStack(plan.working, plan.low, plan.axis, known.profile)
+    scan = Scan.of(series, plan, known.profile, intensity_scale(series.array, _PERCENTILE))
+    warnings = _warnings(plan)
+    figures: dict[str, Any] = {
+        "method": {"name": name, "kind": "slices" if method.module else "interpolation"},
+        "target": _describe(plan),
+        "profile": {**known.describe(), "sentence": known.sentence()},
+        "warnings": warnings,
+    }
+    for warning in warnings:
+        events.log(warning)
+    events.log(known.sentence())
+    learnt = _learn(scan, options, device, events.part(0.04, _LEARNING))
+    figures |= learnt.figures
+    array, residuals = _all_frames(scan, operator, name, learnt, options, events.part(_LEARNING, 1))
+    figures["consistency"] = residuals
+    figures["check"] = _check(series, array, plan)
+    figures["device"] = str(device)
+    figures["seconds"] = round(time.monotonic() - started, 2)
+    sharp = with_provenance(array, plan.working, series, "superres", figures)
+    if plan.final is not None:
+        events.log("The wanted pixels are not the image's: the result is resampled to them.")
+        sharp = resampled(sharp, plan.final)
+    single = isinstance(image, Volume)
+    return SuperresResult(like_input(sharp, image) if single else sharp, figures)
+
+
+def _profile(
+    series: Series, plan: SlicePlan, options: SliceOptions, events: Events
+) -> KnownProfile:
+    middle = series[len(series) // 2]
+    return find_profile(
+        middle, plan.axis, wish=options.profile, thickness_mm=options.thickness, events=events
+    )
+
+
+def _warnings(plan: SlicePlan) -> list[str]:
+    found = []
+    ratio = anisotropy(plan.low)
+    if ratio <= THICK:
+        found.append(
+            f"The slices are only {ratio:.2g} times as far apart as the pixels: there is little "
+            "to gain."
+        )
+    if plan.factor > 8:
+        found.append(
+            f"The slices become {plan.factor:.2g} times as many: what is between them is mostly "
+            "guessed."
+        )
+    return found
+
+
+def _describe(plan: SlicePlan) -> dict[str, Any]:
+    return {
+        "matrix": list(plan.grid.stored_shape),
+        "spacing_mm": [round(s, 6) for s in plan.grid.spacing],
+        "slice_axis": plan.axis,
+        "factor": plan.factor,
+        "acquisition": "thick slices",
+    }
+
+
+def _learn(scan: Scan, options: SliceOptions, device: torch.device, events: Events) -> _Learnt:
+    method = method_named(options.method)
+    if not method.module:
+        return _Learnt(None)
+    recipe = _recipe(options, method.recipe)
+    limits = Limits(
+        options.max_minutes, options.steps, device, options.start, options.checkpoint,
+        options.resume,
+    )  # fmt: skip
+    learned = method.learn()(scan, recipe, limits, events)
+    figures: dict[str, Any] = {"learning": {"recipe": recipe.name, **learned.figures}}
+    events.progress(1.0, "testing on held-out pixels")
+    gate = held_out_gate(scan, learned.refiner)
+    figures["gate"] = {
+        "step": gate.step,
+        "held_out_gain_db": gate.gain_db,
+        "full_gain_db": gate.full_gain_db,
+        "used": options.gate,
+        "sentence": sentence(gate),
+    }
+    events.log(sentence(gate))
+    return _Learnt(learned.refiner, gate if options.gate else None, figures)
+
+
+def _recipe(options: SliceOptions, name: str) -> Recipe:
+    from dataclasses import replace
+
+    recipe = load_recipe(options.recipe or name)
+    if recipe.task != "interslice":
+        raise BadInput(
+            f"The recipe '{recipe.name}' is not for thick slices.", "Choose another recipe."
+        )
+    if options.merge:
+        recipe = replace(recipe, slices=replace(recipe.slices, merge=options.merge))
+    return recipe
+
+
+def _all_frames(
+    scan: Scan,
+    operator: SliceStack,
+    name: str,
+    learnt: _Learnt,
+    options: SliceOptions,
+    events: Events,
+) -> tuple[np.ndarray, dict[str, Any]]:
+    """Every frame on the working grid, and the mean residuals against the acquired slices."""
+    count = len(scan.frames)
+    result = np.empty((count, *operator.high.shape), dtype=np.float32)
+    restored = options.consistency and learnt.refiner is not None
+    before, after = [], []
+    for number, frame in enumerate(scan.frames):
+        events.check_cancelled()
+        events.progress(number / count, f"frame {number + 1} of {count}")
+        fine = _propose(frame, scan, name, learnt)
+        fine = torch.from_numpy(scan.volume(fine)) / scan.scale
+        acquired = torch.from_numpy(scan.volume(frame)) / scan.scale
+        if float(frame.min()) >= 0:
+            fine = fine.clamp(min=0)
+        if restored:
+            fine, first, last = make_consistent(operator, fine, acquired)
+        else:
+            first = last = relative_residual(operator, fine, acquired)
+        before.append(first)
+        after.append(last)
+        result[number] = (fine * scan.scale).numpy()
+    events.progress(1.0)
+    return result, {
+        "restored": restored,
+        "residual_before": float(np.mean(before)),
+        "residual_after": float(np.mean(after)),
+    }
+
+
+def _propose(frame: Tensor, scan: Scan, name: str, learnt: _Learnt) -> Tensor:
+    """One frame: the method's output, as far from cubic interpolation as the gate says."""
+    rows = scan.rows
+    if name == "linear":
+        return along_first(rows.linear(), frame)
+    step = 1.0 if learnt.gate is None else learnt.gate.step
+    if learnt.refiner is None or step == 0.0:
+        return along_first(rows.cubic(), frame)
+    proposal = learnt.refiner(frame, rows)
+    return proposal if step == 1.0 else torch.lerp(along_first(rows.cubic(), frame), proposal, step)
+
+
+def _check(series: Series, array: np.ndarray, plan: SlicePlan) -> dict[str, Any]:
+    """What the result looks like from outside: detail across the slices, stripes, shifts."""
+    frame = len(series) // 2
+    sharp = Volume(array[frame], plan.working)
+    low = series[frame]
+    return {
+        "isotropy": isotropy(sharp, plan.axis, plan.factor),
+        "stripes": stripes(sharp, plan.axis, plan.factor),
+        "displacement_voxels": displacement(low, sharp, plan.axis),
+    }
