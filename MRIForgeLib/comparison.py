@@ -18,6 +18,7 @@ from MRIForgeLib.display import (
     same_window,
     show_voxels,
     style_difference,
+    style_residuals,
     style_ssim,
 )
 from MRIForgeLib.figures import fill_metrics_table
@@ -29,7 +30,8 @@ ORIENTATIONS = ("Sagittal", "Coronal", "Axial")
 
 _GRAY_ROLES = ("reference", "result", "low", "stack2", "stack3")
 _TRUE_VOXELS = ("low", "stack2", "stack3")
-_DIFFERENCES = ("difference", "residual1", "residual2", "residual3")
+_RESIDUALS = ("residual1", "residual2", "residual3")
+_MAPS = ("ssim", "difference", *_RESIDUALS)
 _MARGIN = 1.03
 _THICKER = 1.1
 """A voxel axis this much longer than both others is the slice axis; else it is the third."""
@@ -187,9 +189,9 @@ class Comparison:
                 show_voxels(nodes[role], self._memory)
         if "ssim" in nodes:
             style_ssim(nodes["ssim"], self._memory)
-        for role in _DIFFERENCES:
-            if role in nodes:
-                style_difference(nodes[role], difference_limit, self._memory)
+        if "difference" in nodes:
+            style_difference(nodes["difference"], difference_limit, self._memory)
+        style_residuals([nodes[role] for role in _RESIDUALS if role in nodes], self._memory)
 
     def _arrange(self, manager: Any) -> None:
         """Our layout, with each image in its view and the views linked."""
@@ -213,7 +215,7 @@ class Comparison:
             composite.SetDoPropagateVolumeSelection(False)
             composite.SetLinkedControl(True)
             composite.SetHotLinkedControl(True)
-            if role == "ssim" or role in _DIFFERENCES:
+            if role in _MAPS:
                 add_legend(nodes[role], role, self._memory)
         view = slicer.mrmlScene.GetSingletonNode(layout.TABLE_TAG, "vtkMRMLTableViewNode")
         if view is not None:

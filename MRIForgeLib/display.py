@@ -17,6 +17,7 @@ from MRIForgeLib.sequences import sequence_of
 
 SSIM_COLORS = "vtkMRMLColorTableNodeFileViridis.txt"
 DIFFERENCE_COLORS = "vtkMRMLColorTableNodeFileDivergingBlueRed.txt"
+RESIDUAL_COLORS = "vtkMRMLColorTableNodeFileInferno.txt"
 
 _SAMPLES = 400_000
 """Voxels of one frame that are looked at to find a window: enough for a tenth of a percent."""
@@ -172,10 +173,23 @@ def style_difference(
     _style(node, DIFFERENCE_COLORS, (-limit, limit), memory)
 
 
+def style_residuals(
+    nodes: Sequence[slicer.vtkMRMLVolumeNode], memory: DisplayMemory | None = None
+) -> None:
+    """Colors of maps of what is not explained: black is nothing; one scale for all of them.
+
+    Args:
+        memory: remembers how the maps were shown before.
+    """
+    limit = max((difference_limit(node) for node in nodes), default=1.0)
+    for node in nodes:
+        _style(node, RESIDUAL_COLORS, (0.0, limit), memory)
+
+
 def add_legend(
     node: slicer.vtkMRMLVolumeNode, role: str, memory: DisplayMemory
 ) -> slicer.vtkMRMLNode | None:
-    """Adds the color legend of an SSIM or a difference map, if it has none; returns it."""
+    """Adds the color legend of an SSIM, difference or residual map, if it has none; returns it."""
     if scalar_display(node) is None:
         return None
     logic = slicer.modules.colors.logic()
@@ -190,7 +204,7 @@ def add_legend(
         legend.SetLabelFormat("%.1f")
         legend.SetNumberOfLabels(6)
     else:
-        legend.SetTitleText(_("Difference"))
+        legend.SetTitleText(_("Difference") if role == "difference" else _("Residual"))
         legend.SetLabelFormat("%.3g")
         legend.SetNumberOfLabels(5)
     # Small enough for a view of 300 pixels, and not over the middle of the image.

@@ -139,7 +139,10 @@ def layout_xml(roles: Iterable[str], below: str | None = None) -> str:
     The table or plot takes as little from the images as it can: with five images it fills the
     free place of the second row, with four it stands beside them, with fewer below them.
     """
-    rows = [[_slice_view(role) for role in row] for row in rows_of(roles)]
+    names = labels()
+    if not set(_ordered(roles)) <= set(ROLES):
+        names["low"] = _("Stack 1")
+    rows = [[_slice_view(role, names[role]) for role in row] for row in rows_of(roles)]
     extra = _extra_view(below)
     if extra and len(rows) == 2 and len(rows[1]) < len(rows[0]):
         rows[1].append(extra)
@@ -206,10 +209,10 @@ def _box(direction: str, items: Sequence[str]) -> str:
     return f'<layout type="{direction}">{inside}</layout>'
 
 
-def _slice_view(role: str) -> str:
+def _slice_view(role: str, label: str) -> str:
     properties = {
         "orientation": "Axial",
-        "viewlabel": labels()[role],
+        "viewlabel": label,
         "viewcolor": _COLORS[role],
         "viewgroup": str(VIEW_GROUP),
     }

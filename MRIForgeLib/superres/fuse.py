@@ -13,7 +13,7 @@ from slicer.i18n import tr as _
 from mriforge.interslice.wish import anisotropy, thickest_axis
 from mriforge.superres.choices import FUSIONS
 from mriforge.volume import Grid
-from MRIForgeLib.display import style_difference
+from MRIForgeLib.display import style_residuals
 from MRIForgeLib.exchange import receive, send
 from MRIForgeLib.nodes import grid_of, snapshot_steps
 from MRIForgeLib.placing import add_volume, provenance_attributes
@@ -87,8 +87,8 @@ class FuseTask(ImageTask):
             title = _("{name} residual").format(name=name)
             node = add_volume(image, self.place, title, attributes, same_look=False)
             nodes[RESIDUALS[number - 1]] = node
-            style_difference(node)
             yield dict(nodes)
+        style_residuals([nodes[role] for role in RESIDUALS if role in nodes])
         return nodes
 
     def _name(self) -> str:

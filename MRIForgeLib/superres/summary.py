@@ -16,11 +16,10 @@ INPUT = "low"
 
 def sentences(result: Mapping[str, Any]) -> list[str]:
     """What a finished super-resolution job says about its result."""
-    found = [
-        _("Done in {time} on {device}.").format(
-            time=duration(result.get("seconds", 0)), device=result.get("device", "?")
-        )
-    ]
+    time = duration(result.get("seconds", 0))
+    found = [_("Done in {time}.").format(time=time)]
+    if result.get("device"):
+        found = [_("Done in {time} on {device}.").format(time=time, device=result["device"])]
     found += fuse.sentences(result)
     profile = result.get("profile")
     if profile and profile.get("sentence"):

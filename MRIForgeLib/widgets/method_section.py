@@ -131,7 +131,13 @@ class MethodSection:
         everything = {name for names in _BELONGS.values() for name in names}
         for name in everything:
             getattr(ui, name).setVisible(name in _BELONGS.get(kind, ()))
-        for widget in (ui.methodLabel, ui.methodComboBox, ui.methodDescriptionLabel):
+        for widget in (
+            ui.referenceLabel,
+            ui.referenceSelector,
+            ui.methodLabel,
+            ui.methodComboBox,
+            ui.methodDescriptionLabel,
+        ):
             widget.setVisible(not is_labels)
         ui.allFramesCheckBox.setVisible(
             kind in (INPLANE, SLICES) and sequence_of(wishes.input_node) is not None

@@ -1,10 +1,12 @@
-"""The pictures of the tutorial: the real panel and views, a real head, at 1366 x 768.
+"""The pictures of the tutorials: the real panel and views, a real head, at 1366 x 768.
 
-    python Testing/panels/screenshots.py DATA OUT [--seconds S]
+    python Testing/panels/screenshots.py DATA OUT [--seconds S] [--only slices,fusion]
 
 DATA is the folder of real volumes (it holds ``brain3d/studyforrest02_T1w_0.67mm_defaced.nii.gz``, a
 defaced head under PDDL). The prior is that head of "another day", simulated as in the benchmark
-``prior_guided.py --case brain``. Writes OUT/superres-*.png.
+``prior_guided.py --case brain``. The stacks of thick slices are made of it too, by the command
+``degrade``; those that are fused have headers that are wrong by a rigid motion. The labels are two
+thresholds of it. Writes OUT/superres-*.png.
 """
 
 from __future__ import annotations
@@ -23,6 +25,10 @@ sys.path[:0] = [str(ROOT), str(HERE.parent), str(HERE), str(HERE.parent / "bench
 
 SLICES = slice(14, 26)
 KEEP_PERCENT = 10.0
+BRAIN = (slice(190, 350), slice(70, 310), slice(47, 227))
+"""The part of the head (z, y, x) whose slices are made thick."""
+THICK_MM = 4.0
+STACKS = ("Axial stack", "Coronal stack", "Sagittal stack")
 
 
 def main() -> None:
@@ -30,7 +36,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--seconds", type=float, default=60.0, help="of fine-tuning in the picture")
+    parser.add_argument("--seconds", type=float, default=60.0, help="of learning in the picture")
+    parser.add_argument("--only", default="inplane,slices,fusion,labels", help="some of these")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
@@ -39,7 +46,9 @@ def main() -> None:
         launcher.chmod(0o755)
         os.environ["PATH"] = f"{folder}{os.pathsep}{os.environ['PATH']}"
         os.environ["XDG_DATA_HOME"] = folder
-        Tutorial(arguments.out).play(arguments.data, arguments.seconds)
+        tutorial = Tutorial(arguments.out)
+        for part in arguments.only.split(","):
+            getattr(tutorial, part)(arguments.data, arguments.seconds)
 
 
 class Tutorial:
@@ -59,7 +68,7 @@ class Tutorial:
         print(f"superres-{name}.png", flush=True)
         path = self.out / f"superres-{name}.png"
         self.host.grab(widget, str(path))
-        if name == "comparison":  # its color scales need more than a palette
+        if name.endswith("comparison"):  # its color scales need more than a palette
             return
         # A palette is enough for grey images and a panel, and a third of the size.
         Image.open(path).convert("RGB").quantize(256, dither=Image.Dither.NONE).save(path)
@@ -67,7 +76,8 @@ class Tutorial:
     def finish(self) -> None:
         self.host.wait_until(lambda: self.panel.session is None, 900)
 
-    def play(self, data: Path, seconds: float) -> None:
+    def inplane(self, data: Path, seconds: float) -> None:
+        """Coarse pixels, a prior."""
         import slicer
 
         ui = self.ui
@@ -107,6 +117,90 @@ class Tutorial:
         ui.factorKSpinBox.value = 4.0
         self.picture("warning")
 
+    def slices(self, data: Path, seconds: float) -> None:
+        """Thick slices."""
+        import slicer
+
+        ui, panel = self.ui, self.panel
+        slicer.mrmlScene.Clear()
+        truth = add_node(brain(data), "Head")
+        ui.inputSelector.setCurrentNode(truth)
+        ui.thickSpinBox.value = THICK_MM
+        panel.onThickButton()
+        self.finish()
+        slicer.util.setSliceViewerLayers(
+            background=ui.inputSelector.currentNode(), fit=True, rotateToVolumePlane=True
+        )
+        self.only("inputsSection", "methodSection", "tuningSection")
+        panel._parameterNode.tuningStop = 0
+        self.picture("slices-chosen")
+        ui.applyButton.click()
+        self.only("resultSection")
+        self.host.wait_until(lambda: ui.progressBar.value > 100, 300)
+        self.host.process_events(seconds)
+        self.picture("slices-running")
+        self.finish()
+        if panel.lastSession.error is not None:
+            raise panel.lastSession.error
+        print(ui.summaryLabel.text, flush=True)
+        self.picture("slices-result")
+        ui.orientationComboBox.setCurrentIndex(3)
+        ui.compareButton.click()
+        self.picture("slices-comparison")
+        ui.compareButton.click()
+
+    def fusion(self, data: Path, seconds: float) -> None:
+        """One volume from three stacks."""
+        import slicer
+
+        ui, panel = self.ui, self.panel
+        slicer.mrmlScene.Clear()
+        head = brain(data)
+        nodes = [add_node(stack, name) for name, stack in zip(STACKS, stacks_of(head), strict=True)]
+        ui.inputSelector.setCurrentNode(nodes[0])
+        ui.methodComboBox.setCurrentIndex(ui.methodComboBox.findData("fuse"))
+        for selector, node in zip((ui.stack2Selector, ui.stack3Selector), nodes[1:], strict=True):
+            selector.setCurrentNode(node)
+        ui.referenceSelector.setCurrentNode(None)
+        slicer.util.setSliceViewerLayers(background=nodes[0], fit=True, rotateToVolumePlane=True)
+        self.only("inputsSection", "methodSection", "resultSection")
+        self.picture("fusion-chosen")
+        ui.applyButton.click()
+        self.finish()
+        if panel.lastSession.error is not None:
+            raise panel.lastSession.error
+        self.only("inputsSection", "resultSection")
+        print(ui.summaryLabel.text, flush=True)
+        self.picture("fusion-result")
+        ui.orientationComboBox.setCurrentIndex(3)
+        ui.compareButton.click()
+        self.picture("fusion-comparison")
+        ui.compareButton.click()
+
+    def labels(self, data: Path, seconds: float) -> None:
+        """A label map, and the button for it."""
+        import numpy as np
+        import slicer
+
+        from mriforge.degrade import DegradeOptions, degrade
+        from MRIForgeLib.nodes import grid_matrix
+
+        slicer.mrmlScene.Clear()
+        thick = degrade(brain(data), DegradeOptions(slice_thickness=THICK_MM, axis=2))
+        level = np.percentile(thick.array, 99.5)
+        found = (thick.array > 0.3 * level).astype(np.uint8) + (thick.array > 0.6 * level)
+        node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode", "Tissue labels")
+        slicer.util.updateVolumeFromArray(node, found)
+        node.SetIJKToRASMatrix(grid_matrix(thick.grid))
+        node.CreateDefaultDisplayNodes()
+        self.ui.inputSelector.setCurrentNode(node)
+        self.only("inputsSection", "methodSection", "resultSection")
+        self.ui.labelsButton.click()
+        self.finish()
+        made = slicer.util.getNode("Tissue labels resampled")
+        slicer.util.setSliceViewerLayers(label=made, fit=True, rotateToVolumePlane=True)
+        self.picture("labels")
+
     def only(self, *names: str) -> None:
         """Open these sections and no others."""
         for name in vars(self.ui):
@@ -133,6 +227,51 @@ def add_head(data: Path):
         node.CreateDefaultDisplayNodes()
         nodes.append(node)
     return nodes
+
+
+def brain(data: Path):
+    """A part of the head as a volume of the core."""
+    import numpy as np
+
+    from mriforge.io import read
+    from mriforge.volume import Volume
+
+    head = read(data / "brain3d" / "studyforrest02_T1w_0.67mm_defaced.nii.gz")
+    array = np.ascontiguousarray(head.array[BRAIN], dtype=np.float32)
+    first = tuple(float(part.start) for part in reversed(BRAIN))
+    return Volume(array, head.grid.resampled(array.shape[::-1], head.grid.spacing, first))
+
+
+def stacks_of(head) -> list:
+    """Axial, coronal and sagittal stack; the headers of the last two are off by a motion."""
+    import numpy as np
+
+    from mriforge.degrade import DegradeOptions, degrade
+    from mriforge.fusion.geometry import centre_of, moved_grid, rigid
+    from mriforge.volume import Volume
+
+    found = []
+    for number, axis in enumerate((2, 1, 0)):
+        options = DegradeOptions(slice_thickness=THICK_MM, axis=axis, noise=0.01, seed=number)
+        stack = degrade(head, options)
+        turn = np.radians((0.0, 1.5, -2.0)[number]) * np.array([0.6, 0.0, 0.8])
+        shift = (0.0, 1.0, -1.5)[number] * np.array([1.0, 1.0, 0.0])
+        motion = rigid(turn, shift, centre_of(stack.grid))
+        found.append(Volume(stack.array, moved_grid(stack.grid, motion)))
+    return found
+
+
+def add_node(volume, name: str):
+    """A volume of the core as a node."""
+    import slicer
+
+    from MRIForgeLib.nodes import grid_matrix
+
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", name)
+    slicer.util.updateVolumeFromArray(node, volume.array)
+    node.SetIJKToRASMatrix(grid_matrix(volume.grid))
+    node.CreateDefaultDisplayNodes()
+    return node
 
 
 if __name__ == "__main__":
