@@ -149,8 +149,7 @@ def test_in_pieces_as_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @torch.no_grad()
-def test_mirrored_slices_beyond_the_window_do_not_matter() -> None:
-    """The halo covers what a point depends on."""
+def test_halo_covers_what_a_point_depends_on() -> None:
     net = tiny()
     stack = torch.rand(1, 1, 3, 30, 4)
     other = stack.clone()
@@ -222,6 +221,9 @@ def test_patches_are_what_the_slices_would_see(scan: Scan) -> None:
     truth = fine[0, 0].flatten(1)
     assert (aligned - truth).square().mean() < 0.7 * (shifted - truth).square().mean()
     assert torch.equal(sampler.batch(3).target, fine)
+    some = PseudoSampler(scan, sampler.block, seed=0, planes=3).batch(3)
+    place = int((positions == some.input.positions[1]).nonzero())
+    assert torch.equal(some.target[:, :, 1], fine[:, :, place]) and some.target.shape[2] == 3
 
 
 def test_published_number_of_patches(scan: Scan) -> None:

@@ -60,7 +60,7 @@ def test_slices_lie_where_the_positions_say(ratio: float) -> None:
         stack, positions = batch.input
         given, found = stack[0, 0, :, 0, 0].double(), batch.target[0, 0, :, 0, 0].double()
         # The outer slices may reach beyond the volume; the middle one never does.
-        expected = given[2] + (positions - 2) * ratio
+        expected = given[2] + (positions.double() - 2) * ratio
         torch.testing.assert_close(found, expected, atol=2e-2, rtol=0)
         assert float(positions.min()) >= 0 and float(positions.max()) <= 4 + 1e-9
 

@@ -33,7 +33,7 @@ from mriforge.networks.sa_inr import POINTS, SAINR
 from mriforge.recipes import Recipe
 from mriforge.recipes.schema import FinetuneSpec, OptimiserSpec, ScheduleSpec
 from mriforge.superres.tiling import Shape, Tile, choose_core, tiles
-from mriforge.training.interslice import GateLoss, StackInput
+from mriforge.training.interslice import GateLoss, StackInput, some_planes
 from mriforge.training.loop import Trainer
 from mriforge.training.patches import Batch
 
@@ -66,7 +66,9 @@ def learn(scan: Scan, recipe: Recipe, limits: Limits, events: Events) -> Learned
     tune = block.tune if origin else "all"
     trained = prepare_tuning(model, tune, block.rank)
     model = model.to(limits.device)
-    sampler = PseudoSampler(scan, block, seed=recipe.seed, device=limits.device)
+    sampler = PseudoSampler(
+        scan, block, seed=recipe.seed, planes=recipe.stack.planes, device=limits.device
+    )
     loss: nn.Module = build_loss(recipe.loss)
     result = Trainer(
         model,
@@ -175,14 +177,22 @@ class PseudoSampler:
     Args:
         block: ``size`` is thick slices, pixels, and real slices across, as many as there are;
             with ``count`` that many patches are used again and again.
+        planes: fine samples that are asked for in one step, drawn at random; 0: all.
 
     Raises:
         BadInput: no axis has pixels enough for two slices as thick as the scan's.
     """
 
     def __init__(
-        self, scan: Scan, block: FinetuneSpec, *, seed: int, device: torch.device | str = "cpu"
+        self,
+        scan: Scan,
+        block: FinetuneSpec,
+        *,
+        seed: int,
+        planes: int = 0,
+        device: torch.device | str = "cpu",
     ) -> None:
+        self.planes = planes
         self.block, self.seed, self.device = block, seed, torch.device(device)
         self.pseudos = list(_pseudos(scan))
         if not self.pseudos:
@@ -204,12 +214,13 @@ class PseudoSampler:
         thick = min(self.block.size[0], pseudo.rows.low)
         first = int(rng.integers(pseudo.rows.low - thick + 1))
         inner = _inside(pseudo.rows, first, thick)
-        positions = torch.from_numpy(pseudo.rows.positions[inner] - first)
+        positions = torch.from_numpy(pseudo.rows.positions[inner] - first).float()
         crops = [self._crop(pseudo, first, thick, inner, rng) for _ in range(self.block.batch)]
         low, fine = (
             torch.stack(part)[:, None].to(self.device) for part in zip(*crops, strict=True)
         )
-        return Batch(StackInput(low, positions.to(self.device)), fine)
+        batch = Batch(StackInput(low, positions.to(self.device)), fine)
+        return some_planes(batch, self.planes, rng)
 
     def _crop(
         self, pseudo: Pseudo, first: int, thick: int, inner: slice, rng: np.random.Generator
@@ -272,7 +283,10 @@ class StackRefiner:
 
     def __call__(self, stack: Tensor, rows: Rows, fine: tuple[bool, bool] = (True, True)) -> Tensor:
         """``(low, b, c)`` to ``(high, b, c)``, on the CPU."""
-        positions = torch.from_numpy(rows.positions)
+        # Rounded in double precision: what lies on a slice must not fall below it.
+        near = rows.positions.round()
+        exact = np.where(np.abs(rows.positions - near) < 1e-6, near, rows.positions)
+        positions = torch.from_numpy(exact).float()
         memory = self.memory or min(_MOST_MEMORY, int(_MEMORY * free_memory(self.device)))
         for _ in range(_TRIES):
             try:
@@ -296,7 +310,7 @@ class StackRefiner:
         for tile in self._tiles(shape, memory):
             self.events.check_cancelled()
             block = stack[tile.read][None, None].to(self.device, torch.float32)
-            values = self.network(block, positions.to(torch.float32).to(self.device))
+            values = self.network(block, positions.to(self.device))
             kept = values[0, 0][:, tile.keep[1], tile.keep[2]]
             result[:, tile.write[1], tile.write[2]] = kept.cpu()
         return result

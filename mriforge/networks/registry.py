@@ -62,7 +62,14 @@ NETWORKS: dict[str, Network] = {
         SAINR,
         "Wang et al. 2022, arXiv 2205.11346 (for CPU)",
         148_481,
-        {"width": 24, "blocks": 4, "hidden": (64, 64), "residual": "cubic", "zero_start": True},
+        {
+            "width": 24,
+            "blocks": 4,
+            "hidden": (64, 64),
+            "window": (2, 5, 5),
+            "residual": "cubic",
+            "zero_start": True,
+        },
     ),
     "vae2d": Network(
         Vae2d, "after Xuan et al. 2021, Pattern Recognition 120:108103 (sizes ours)", 34_153

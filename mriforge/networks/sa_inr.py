@@ -186,11 +186,6 @@ class SAINR(nn.Module):
         around = self.attention.dilation * max(reach(size)[1] for size in self.attention.window[1:])
         return 2 * len(self.encoder.blocks) + 2 + around
 
-    @property
-    def parts(self) -> tuple[nn.Module, nn.Module]:
-        """The encoder, and what turns its features into values."""
-        return self.encoder, self.decoder
-
     def forward(
         self, stack: Tensor | tuple[Tensor, Tensor], positions: Tensor | None = None
     ) -> Tensor:

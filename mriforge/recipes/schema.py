@@ -135,6 +135,7 @@ class StackSpec:
         whole: only whole ratios.
         sigma: of the blur, in thick slices.
         anywhere: the first thick slice may lie between two thin ones.
+        planes: thin slices that are asked for in one step, drawn at random; 0: all.
     """
 
     take: Literal["slices", "frames"] = "slices"
@@ -142,6 +143,7 @@ class StackSpec:
     whole: bool = True
     sigma: float = 0.75
     anywhere: bool = False
+    planes: int = 0
 
 
 @dataclass(frozen=True)

@@ -126,7 +126,7 @@ class StackSampler:
         crops = [self._crop(view, ratio, offset, slices, rng) for view in views]
         low, fine, positions = (list(part) for part in zip(*crops, strict=True))
         given = StackInput(torch.stack(low)[:, None], positions[0])
-        return Batch(given, torch.stack(fine)[:, None])
+        return some_planes(Batch(given, torch.stack(fine)[:, None]), self.spec.planes, rng)
 
     def _check(self, volume: TrainingVolume) -> None:
         needed = math.ceil(self.spec.ratio[1]) + 2
@@ -181,7 +181,7 @@ class StackSampler:
         made = thickening(self.spec, ratio, offset, slices, before, after)
         low = made.low(fine, self.spec, ratio)
         wanted = fine[torch.from_numpy(made.inner).to(self.device)]
-        return low, wanted, torch.from_numpy(made.positions).to(self.device)
+        return low, wanted, torch.from_numpy(made.positions).float().to(self.device)
 
     def _mirrored(self, fine: Tensor, rng: np.random.Generator) -> Tensor:
         # Not across the slices: the window is longer on one side, and the offset has a sign.
@@ -208,6 +208,16 @@ class StackSampler:
         return start, (y, x)
 
 
+def some_planes(batch: Batch, count: int, rng: np.random.Generator) -> Batch:
+    """The batch with ``count`` of its planes, drawn at random; with 0 as it is."""
+    stack, positions = batch.input
+    if not 0 < count < len(positions):
+        return batch
+    chosen = torch.from_numpy(np.sort(rng.choice(len(positions), count, replace=False)))
+    chosen = chosen.to(positions.device)
+    return Batch(StackInput(stack, positions[chosen]), batch.target[:, :, chosen])
+
+
 class HeldOutStacks:
     """PSNR of a network over cubic interpolation, on fixed crops of held-out subjects."""
 
@@ -226,7 +236,12 @@ class HeldOutStacks:
             for wanted, usual in zip(recipe.validation.size, recipe.patches.size, strict=True)
         )
         patches = dataclasses.replace(recipe.patches, size=size, batch=1, foreground=1.0)
-        recipe = dataclasses.replace(recipe, patches=patches, augmentation=AugmentationSpec())
+        recipe = dataclasses.replace(
+            recipe,
+            patches=patches,
+            augmentation=AugmentationSpec(),
+            stack=dataclasses.replace(recipe.stack, planes=0),
+        )
         return cls(StackSampler(volumes, recipe, device=device), recipe.validation.patches)
 
     @torch.no_grad()
