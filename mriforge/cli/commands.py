@@ -19,6 +19,7 @@ _METAVARS = {
     "number": "X",
     "integer": "N",
     "input": "FILE",
+    "files": "FILE",
     "inputs": "NAME=FILE",
     "output": "FILE",
     "folder": "DIR",
@@ -104,7 +105,9 @@ def _parameter(name: str, spec: Spec, default: Any) -> click.Parameter:
     """Texts only: :mod:`mriforge.jobs.options` checks them, so that messages are the same."""
     required = default is dataclasses.MISSING
     if spec.positional:
-        return click.Argument([name], required=required, metavar=spec.positional)
+        # Several files take what the positional values after them leave over.
+        count = -1 if spec.kind == "files" else 1
+        return click.Argument([name], required=required, metavar=spec.positional, nargs=count)
     flag = label(name, spec)
     if spec.kind == "flag":
         # None means "not given": the default belongs to the job.
@@ -116,7 +119,7 @@ def _parameter(name: str, spec: Spec, default: Any) -> click.Parameter:
         metavar=metavar,
         help=spec.help,
         required=required,
-        multiple=spec.kind == "inputs",
+        multiple=spec.kind in ("files", "inputs"),
     )
 
 
@@ -128,6 +131,8 @@ def _values(known: dict[str, Spec], texts: dict[str, Any]) -> dict[str, Any]:
         spec = known[name]
         if spec.kind == "inputs":
             values[name] = dict(_name_and_file(name, spec, item) for item in text)
+        elif spec.kind == "files":
+            values[name] = list(text)
         elif isinstance(text, str):
             values[name] = from_text(name, spec, text)
         else:

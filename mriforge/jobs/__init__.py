@@ -54,6 +54,9 @@ COMMANDS: dict[str, Command] = {
     "superres": Command(
         "mriforge.jobs.superres", "Sharpen a volume or a time series, with a prior scan if given."
     ),
+    "fuse": Command(
+        "mriforge.jobs.fuse", "Make one isotropic volume of two or three stacks of thick slices."
+    ),
     "finetune": Command("mriforge.jobs.finetune", "Adapt a model to a subject's own sharp scan."),
     "train": Command("mriforge.jobs.train", "Train a model by a recipe."),
     "evaluate": Command("mriforge.jobs.evaluate", "Compare an image with a reference."),

@@ -29,12 +29,13 @@ class Spec:
 
     Attributes:
         kind: ``flag``, ``text``, ``device``, ``number``, ``integer``, ``numbers``, ``integers``,
-            ``input`` (an existing file or folder), ``inputs`` (name -> existing file), ``output``
-            (a file, or a new folder of files) or ``folder`` (where several files are put).
+            ``input`` (an existing file or folder), ``files`` (a list of those), ``inputs`` (name ->
+            existing file), ``output`` (a file, or a new folder of files) or ``folder`` (where
+            several files are put).
         help: one line for ``--help``.
         positional: the placeholder of a value that is given without its name, else "".
         choices: allowed texts.
-        above, at_least, at_most: limits of numbers.
+        above, at_least, at_most: limits of numbers; of ``files``, how many there may be.
         count: how many numbers.
         metavar: placeholder shown in the help.
         suffixes: what an output file's name may end with (empty: image or folder, checked by io).
@@ -183,6 +184,18 @@ def _named(name: str, spec: Spec, value: Any) -> dict[str, str]:
     return {_text(name, spec, key): _text(name, spec, item) for key, item in value.items()}
 
 
+def _files(name: str, spec: Spec, value: Any) -> tuple[str, ...]:
+    called = label(name, spec)
+    if not isinstance(value, list | tuple):
+        raise BadInput(f"{called} needs a list of files, not {value!r}.")
+    least = 1 if spec.at_least is None else int(spec.at_least)
+    most = len(value) if spec.at_most is None else int(spec.at_most)
+    if not least <= len(value) <= most:
+        wanted = f"{least} to {most}" if spec.at_most is not None else f"at least {least}"
+        raise BadInput(f"{called} needs {wanted} files, not {len(value)}.")
+    return tuple(_text(name, spec, item) for item in value)
+
+
 def _either(choices: tuple[str, ...]) -> str:
     return choices[0] if len(choices) == 1 else f"{', '.join(choices[:-1])} or {choices[-1]}"
 
@@ -194,6 +207,7 @@ _CHECKS: dict[str, Callable[[str, Spec, Any], Any]] = {
     "input": _text,
     "output": _text,
     "folder": _text,
+    "files": _files,
     "inputs": _named,
     "number": _number,
     "integer": _integer,

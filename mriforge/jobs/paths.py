@@ -40,6 +40,8 @@ def input_paths(options: Any) -> list[tuple[str, str]]:
         value = getattr(options, name)
         if spec.kind == "input" and value is not None:
             found.append((label(name, spec), value))
+        if spec.kind == "files" and value:
+            found.extend((f"{label(name, spec)}, number {n}", p) for n, p in enumerate(value, 1))
         if spec.kind == "inputs" and value:
             found.extend((f"{label(name, spec)} {key}", path) for key, path in value.items())
     return found

@@ -1,4 +1,4 @@
-"""Optional rigid alignment of the prior with the image (SimpleITK, mutual information)."""
+"""Rigid alignment of two images (SimpleITK): a prior and the image, or two stacks."""
 
 from __future__ import annotations
 
@@ -26,8 +26,44 @@ def register_rigid(moving: Volume, fixed: Volume, events: Events | None = None) 
             "Registration needs at least four slices in both images.",
             "Leave it out: fine-tuning does not need it.",
         )
+    try:
+        found, information = find_rigid(moving, fixed, events=events)
+    except RuntimeError as error:
+        raise BadInput(
+            "The prior could not be registered: the images do not overlap or share no structure.",
+            "Leave registration out: fine-tuning does not need it.",
+        ) from error
+    if events is not None:
+        events.log(f"Registration ended at mutual information {information:.3f}.")
+    return moved(moving, found.GetInverse())
+
+
+def find_rigid(
+    moving: Volume,
+    fixed: Volume,
+    *,
+    correlation: bool = False,
+    from_header: bool = False,
+    events: Events | None = None,
+) -> tuple[sitk.Transform, float]:
+    """The rigid motion from points of ``fixed`` to points of ``moving`` (LPS mm), coarse to fine.
+
+    Args:
+        correlation: compare by correlation (one contrast) instead of mutual information (any).
+        from_header: start at the positions in the headers; default: at the middles of the images.
+
+    Returns:
+        the transform, and the similarity that it reached.
+
+    Raises:
+        RuntimeError: SimpleITK found too little overlap.
+        Cancelled: the caller asked to stop.
+    """
     method = sitk.ImageRegistrationMethod()
-    method.SetMetricAsMattesMutualInformation(numberOfHistogramBins=32)
+    if correlation:
+        method.SetMetricAsCorrelation()
+    else:
+        method.SetMetricAsMattesMutualInformation(numberOfHistogramBins=32)
     method.SetMetricSamplingStrategy(method.REGULAR)
     method.SetMetricSamplingPercentage(0.2, 1)
     method.SetInterpolator(sitk.sitkLinear)
@@ -48,18 +84,14 @@ def register_rigid(moving: Volume, fixed: Volume, events: Events | None = None) 
         sitk.Euler3DTransform(),
         sitk.CenteredTransformInitializerFilter.GEOMETRY,
     )
+    if from_header:
+        start = sitk.Euler3DTransform(start)
+        start.SetTranslation((0.0, 0.0, 0.0))
     method.SetInitialTransform(start, inPlace=False)
-    try:
-        found = method.Execute(fixed_itk, moving_itk)
-    except RuntimeError as error:
-        raise BadInput(
-            "The prior could not be registered: the images do not overlap or share no structure.",
-            "Leave registration out: fine-tuning does not need it.",
-        ) from error
+    found = method.Execute(fixed_itk, moving_itk)
     if events is not None:
         events.check_cancelled()
-        events.log(f"Registration ended at mutual information {-method.GetMetricValue():.3f}.")
-    return moved(moving, found.GetInverse())
+    return found, -method.GetMetricValue()
 
 
 def moved(volume: Volume, transform: sitk.Transform) -> Volume:

@@ -1,0 +1,1 @@
+"""Fusion: one isotropic volume from two or three stacks of thick slices of one subject."""
