@@ -13,6 +13,7 @@ import torch
 
 from mriforge.errors import BadInput, Cancelled
 from mriforge.events import Events
+from mriforge.interslice import sa_inr as module_of_learning
 from mriforge.interslice.learned import Limits
 from mriforge.interslice.sa_inr import PseudoSampler, StackRefiner, learn, prepare_tuning
 from mriforge.interslice.scan import Scan
@@ -231,6 +232,13 @@ def test_published_number_of_patches(scan: Scan) -> None:
     sampler = PseudoSampler(scan, block, seed=0)
     assert sampler.epoch_steps == 100 and block.epochs == 5
     assert torch.equal(sampler.batch(7).target, sampler.batch(107).target)
+
+
+def test_published_tuning_can_be_asked_for() -> None:
+    recipe = load_recipe("sa_inr_small")
+    assert module_of_learning._block(recipe, Limits(published=True)).epochs == 5
+    timed = module_of_learning._block(recipe, Limits(max_minutes=2.0))
+    assert (timed.epochs, timed.max_minutes) == (0, 2.0)
 
 
 def test_pixels_that_are_too_few_are_refused() -> None:

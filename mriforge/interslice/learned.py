@@ -27,6 +27,8 @@ class Limits:
         device: where to compute.
         start: weights to begin from (a model folder), for methods that can be pre-trained.
         checkpoint, resume: file to save to and, with ``resume``, to continue from.
+        published: the published number of patches and epochs, where a recipe has them beside a
+            default for a CPU.
     """
 
     max_minutes: float | None = None
@@ -35,6 +37,7 @@ class Limits:
     start: Path | None = None
     checkpoint: Path | None = None
     resume: bool = False
+    published: bool = False
 
     def training(self, base: TrainingSpec) -> TrainingSpec:
         """``base`` with these limits."""

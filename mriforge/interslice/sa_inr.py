@@ -51,8 +51,8 @@ def learn(scan: Scan, recipe: Recipe, limits: Limits, events: Events) -> Learned
 
     Args:
         scan: only its :meth:`Scan.learning` slices are looked at.
-        recipe: its ``finetune`` blocks say how: ``default``, or ``published`` where neither a time
-            budget nor a number of steps is given and there is no ``default``.
+        recipe: its ``finetune`` blocks say how: ``default``, or ``published`` where the limits ask
+            for it.
         limits: with ``start`` the model to begin from; otherwise an installed model of the
             recipe's network; otherwise random weights, and the log says so.
 
@@ -140,7 +140,7 @@ def _check_network(folder: ModelFolder, name: str) -> None:
 
 def _block(recipe: Recipe, limits: Limits) -> FinetuneSpec:
     """The recipe's fine-tuning with these limits."""
-    for name in ("default", "published"):
+    for name in ("published", "default") if limits.published else ("default", "published"):
         if name in recipe.finetune:
             block = recipe.finetune[name]
             break
