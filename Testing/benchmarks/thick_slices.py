@@ -40,7 +40,7 @@ from scipy.stats import ttest_rel, wilcoxon
 
 VOLUMES: dict[str, tuple[str, str, int, str]] = {
     "studyforrest": ("brain3d/studyforrest02_T1w_0.67mm_defaced.nii.gz", "T1w head", 2, "A"),
-    "memprage": ("brain3d/adi_T1w_memprage_1.1mm.nii.gz", "T1w head", 2, "B"),
+    "memprage": ("brain3d/adi_T1w_memprage_1.1mm.nii.gz", "T1w head", 1, "B"),
     "vxm": ("brain3d/vxm_test_T1w_1mm_brain.nii.gz", "T1w brain", 2, "C"),
     "norm": ("brain3d/niivue_norm_T1w_1mm_brain.mgz", "T1w brain", 2, "D"),
     "t1c": ("brain3d/BraTS-MET-00110-000-t1c.nii.gz", "T1w+Gd brain", 2, "E"),

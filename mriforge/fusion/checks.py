@@ -9,6 +9,7 @@ import numpy as np
 
 from mriforge.errors import BadInput
 from mriforge.fusion.geometry import box_of
+from mriforge.interslice.recognise import looks_like_labels
 from mriforge.physics.moved_stack import slice_axis_of
 from mriforge.volume import Volume
 
@@ -16,7 +17,6 @@ _THICK = 1.3
 """Slices this many times thicker than the pixels are worth fusing."""
 _PARALLEL_DEG = 20.0
 _FEW_SLICES = 4
-_LABELS = 64
 
 
 def check_stacks(volumes: Sequence[Volume]) -> list[str]:
@@ -56,22 +56,11 @@ def _check_one(number: int, volume: Volume) -> None:
             f"Stack {number} has only {volume.grid.stored_shape[axis]} slices.",
             f"At least {_FEW_SLICES} are needed.",
         )
-    if is_label_map(volume.array):
+    if looks_like_labels(volume.array):
         raise BadInput(
             f"Stack {number} looks like a label map (few whole numbers, none between).",
             "Give the images; labels cannot be averaged.",
         )
-
-
-def is_label_map(array: np.ndarray) -> bool:
-    """Whether voxels are a few whole numbers, most of them equal to a neighbour."""
-    sample = array.reshape(-1)[:: max(1, array.size // 500_000)]
-    values = np.unique(sample)
-    if len(values) > _LABELS or not np.array_equal(values, np.round(values)):
-        return False
-    inner = array[:, :, 1:] == array[:, :, :-1]
-    bright = array[:, :, 1:] != 0
-    return not bright.any() or float(inner[bright].mean()) > 0.6
 
 
 def _orientation(volumes: Sequence[Volume]) -> list[str]:

@@ -15,10 +15,10 @@ from mriforge.device import choose_device
 from mriforge.errors import BadInput
 from mriforge.events import Events
 from mriforge.interslice.gate import held_out_gate, sentence
-from mriforge.interslice.labels import HINT, REFUSAL, looks_like_labels
 from mriforge.interslice.learned import Limits
 from mriforge.interslice.methods import DEFAULT_METHOD, method_named
 from mriforge.interslice.profile import KnownProfile, find_profile
+from mriforge.interslice.recognise import HINT, REFUSAL, looks_like_labels
 from mriforge.interslice.rows import along_first
 from mriforge.interslice.scan import Refiner, Scan
 from mriforge.interslice.wish import THICK, SlicePlan, anisotropy, plan_slices

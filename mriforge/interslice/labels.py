@@ -1,41 +1,25 @@
-"""Label maps: recognised, and resampled across thick slices by their shapes.
+"""Label maps resampled across thick slices by their shapes.
 
 Shape-based interpolation (Raya and Udupa 1990, IEEE TMI 9:32): each label is turned into the
 in-plane distance from its outline, positive inside; the distances are interpolated between the
-slices; a voxel gets the label that is deepest there, the background being one of them.
+slices (cubic). First that of all labels together says what is background; inside, a voxel gets the
+label that is deepest there, so that labels which touch leave no gap between them.
 """
 
 from __future__ import annotations
 
 import numpy as np
+import torch
 from scipy import ndimage
 
 from mriforge.errors import BadInput
 from mriforge.events import Events
+from mriforge.interslice.recognise import MOST_LABELS
+from mriforge.interslice.rows import along_first
 from mriforge.interslice.wish import SlicePlan
-from mriforge.physics.interpolation import resample
+from mriforge.physics.interpolation import cubic_matrix, resample
 from mriforge.physics.stack import slice_centres
 from mriforge.volume import Volume
-
-_MOST_LABELS = 1000
-_UNIFORM = 0.7
-_SAMPLE = 2_000_000
-
-REFUSAL = "The image looks like a label map: sharpening would invent labels."
-HINT = "Resample it by the shapes of its labels instead: --labels."
-
-
-def looks_like_labels(array: np.ndarray) -> bool:
-    """Whether voxels are labels: few whole numbers, in patches of the same one."""
-    rows = array.reshape(-1, array.shape[-1])
-    rows = rows[:: max(1, array.size // _SAMPLE)]
-    if rows.dtype.kind == "f" and not np.array_equal(rows, np.round(rows)):
-        return False
-    left, right = rows[:, :-1], rows[:, 1:]
-    seen = (left != 0) | (right != 0)
-    if not seen.any() or len(np.unique(rows)) > _MOST_LABELS:
-        return False
-    return float((left == right)[seen].mean()) > _UNIFORM
 
 
 def resample_labels(volume: Volume, plan: SlicePlan, events: Events | None = None) -> Volume:
@@ -46,7 +30,7 @@ def resample_labels(volume: Volume, plan: SlicePlan, events: Events | None = Non
     """
     events = events or Events()
     labels = np.unique(volume.array)
-    if not np.array_equal(labels, np.round(labels)) or len(labels) > _MOST_LABELS:
+    if not np.array_equal(labels, np.round(labels)) or len(labels) > MOST_LABELS:
         raise BadInput(
             "The image is not a label map: its values are no labels.",
             "Leave out --labels to sharpen an image.",
@@ -58,21 +42,21 @@ def resample_labels(volume: Volume, plan: SlicePlan, events: Events | None = Non
     fine = plan.working.stored_shape[plan.axis]
     ratio = plan.factor
     positions = np.clip((np.arange(fine) - centres[0]) / ratio, 0, len(centres) - 1)
+    between = cubic_matrix(positions, len(centres)).float()
+
+    def depth_of(mask: np.ndarray) -> np.ndarray:
+        return along_first(between, torch.from_numpy(_depths(mask, pixel))).numpy()
+
+    inside = depth_of(array != 0) > 0 if (array == 0).any() else True
     deepest = np.full((fine, *array.shape[1:]), -np.inf, dtype=np.float32)
-    result = np.full(deepest.shape, labels[0], dtype=volume.array.dtype)
-    for number, label in enumerate(labels):
+    result = np.zeros(deepest.shape, dtype=volume.array.dtype)
+    for number, label in enumerate(labels[labels != 0]):
         events.check_cancelled()
         events.progress(number / len(labels), f"label {number + 1} of {len(labels)}")
-        depth = _depths(array == label, pixel)
-        for k, position in enumerate(positions):
-            below = min(int(position), len(depth) - 2)
-            part = position - below
-            here = (1 - part) * depth[below] + part * depth[below + 1]
-            # Exactly on an outline neither label is deeper: the nearer slice decides.
-            nearer = array[below + (part > 0.5)] == label
-            wins = (here > deepest[k]) | ((here == deepest[k]) & nearer)
-            deepest[k][wins] = here[wins]
-            result[k][wins] = label
+        depth = depth_of(array == label)
+        wins = inside & (depth > deepest)
+        deepest[wins] = depth[wins]
+        result[wins] = label
     metadata = {**volume.metadata, "labels_resampled": "shape-based"}
     made = Volume(np.ascontiguousarray(np.moveaxis(result, 0, first)), plan.working, metadata)
     return made if plan.final is None else resample(made, plan.final, order=0, outside="nearest")

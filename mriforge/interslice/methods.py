@@ -65,16 +65,30 @@ METHODS: dict[str, SliceMethod] = {
     "sa_inr": SliceMethod(
         "Thick slices: SA-INR",
         "Implicit network with local attention, trained on video and thin slices where such a "
-        "model is installed, then fine-tuned on the scan itself.",
+        "model is installed, then fine-tuned on the scan itself; needs a graphics card.",
         "mriforge.interslice.sa_inr",
         "sa_inr",
         pretrained=True,
     ),
+    "sa_inr_small": SliceMethod(
+        "Thick slices: SA-INR (small)",
+        "The same with a network of 150,000 parameters, for a CPU.",
+        "mriforge.interslice.sa_inr",
+        "sa_inr_small",
+        pretrained=True,
+    ),
     "tscnet": SliceMethod(
         "Thick slices: TSCNet",
-        "Two-stage cycle-consistent interpolation between slices; for comparison.",
+        "Two-stage cycle-consistent interpolation between slices, at its published size; for "
+        "comparison, on a graphics card.",
         "mriforge.interslice.tscnet",
         "tscnet",
+    ),
+    "tscnet_small": SliceMethod(
+        "Thick slices: TSCNet (small)",
+        "The same with a network of 350,000 parameters, for a CPU; for comparison.",
+        "mriforge.interslice.tscnet",
+        "tscnet_small",
     ),
     "xuan": SliceMethod(
         "Thick slices: synthesis (Xuan)",

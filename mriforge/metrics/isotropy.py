@@ -73,16 +73,18 @@ def stripes(volume: Volume, axis: int, factor: float) -> float | None:
     size = volume.grid.shape[2 - axis]
     worst = 0.0
     for harmonic in range(1, int(factor / 2) + 1):
-        at = harmonic * size / factor
-        if at > len(power) - 1:
+        at = round(harmonic * size / factor)
+        if at + 2 > len(power) - 1:
             break
-        peak = power[max(0, round(at) - 1) : round(at) + 2].max()
-        around = np.r_[
-            power[max(1, round(at) - 6) : max(1, round(at) - 2)],
-            power[round(at) + 3 : round(at) + 7],
-        ]
-        if len(around):
-            worst = max(worst, float(peak / max(np.exp(np.log(around + 1e-30).mean()), 1e-30)))
+        near = np.arange(max(1, at - 6), min(len(power), at + 7))
+        around = near[np.abs(near - at) > 2]
+        if len(around) < 4:
+            continue
+        # Spectra fall steeply: what stands out does so against the slope.
+        slope = np.polyfit(around, np.log(power[around] + 1e-30), 1)
+        peak = np.arange(at - 1, at + 2)
+        above = np.log(power[peak] + 1e-30) - np.polyval(slope, peak)
+        worst = max(worst, float(np.exp(above.max())))
     return worst or None
 
 
