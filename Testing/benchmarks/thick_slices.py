@@ -2,7 +2,7 @@
 
     python Testing/benchmarks/thick_slices.py DATA OUT [--ratios 2,4,6] [--profiles told,untold]
         [--methods smore_small] [--volumes vxm,spine] [--minutes M | --steps N] [--size 128]
-        [--jobs 2] [--eclare PYTHON]
+        [--jobs 2] [--eclare PROGRAM]
 
 DATA is the folder of real volumes. Each is cropped to its middle (--size voxels at most along an
 axis), made thick by 2, 4 and 6 and refined again:
@@ -15,8 +15,9 @@ Nothing is trained on any other volume: every run learns from its own thick slic
 is the budget of each run (default: the recipe's); --steps makes runs independent of how busy the
 machine is. --jobs runs several side by side, each on its share of the processors.
 
---eclare names the Python of an environment in which the package ``eclare`` (GPL-3.0) is installed;
-it is run as a program of its own, with as much time as our method took, and never imported.
+--methods ...,eclare compares with the package ``eclare`` (GPL-3.0), installed in an environment of
+its own; --eclare names its program. It is run as it is and never imported. --eclare-patches sets
+how long it trains (the package's default is a million patches, a day on a CPU).
 
 Writes OUT/thick_slices.json and OUT/thick_slices.md after every run, and goes on from there when it
 is started again; prints the Markdown.
@@ -109,7 +110,7 @@ def one(arguments: argparse.Namespace) -> dict:
     truth = cropped(arguments.data / path, axis, arguments.size)
     low = thick(truth, axis, float(ratio), PROFILES[profile])
     if method == "eclare":
-        return eclare(low, truth, axis, arguments)
+        return eclare(low, truth, float(ratio), arguments)
     told = profile == "told"
     started, used = time.monotonic(), time.process_time()
     result = sharpen_slices(
@@ -140,34 +141,28 @@ def one(arguments: argparse.Namespace) -> dict:
     }
 
 
-def eclare(low, truth, axis: int, arguments: argparse.Namespace) -> dict:
-    """The public package on the same stack, trained for as long as ``--minutes``."""
+def eclare(low, truth, ratio: float, arguments: argparse.Namespace) -> dict:
+    """The public package on the same stack, told the same profile, for --eclare-patches patches."""
     from mriforge.io import read, write
     from mriforge.physics.interpolation import resample
 
     started = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
-        source, target = Path(folder) / "low.nii.gz", Path(folder) / "high.nii.gz"
+        source = Path(folder) / "low.nii.gz"
         write(low, source)
-        patches = 16 * round(arguments.eclare_steps)
-        command = [arguments.eclare, "-m", "eclare.main"] if arguments.eclare_module else [
-            str(Path(arguments.eclare).with_name("run-eclare"))
-        ]  # fmt: skip
-        command += ["--in-fpath", str(source), "--out-dir", folder, "--n-patches", str(patches)]
-        command += ["--batch-size", "16", "--gpu-id", "-1"]
-        command += ["--slice-thickness", f"{low.grid.spacing[axis]:g}"]
+        command = [arguments.eclare, "--in-fpath", str(source), "--out-dir", f"{folder}/out"]
+        command += ["--n-patches", str(arguments.eclare_patches), "--batch-size", "16"]
+        command += ["--relative-slice-thickness", f"{ratio:g}", "--gpu-id", "-1"]
         environ = {**os.environ, "OMP_NUM_THREADS": str(arguments.threads)}
         done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
-        made = sorted(p for p in Path(folder).rglob("*.nii.gz") if p.name != source.name)
+        made = sorted(Path(folder, "out").rglob("*.nii.gz"))
         if done.returncode or not made:
             raise SystemExit(f"eclare failed:\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}")
-        image = read(made[0])
-        target.touch()
-        image = resample(image, truth.grid, order=3, outside="nearest")
+        image = resample(read(made[0]), truth.grid, order=3, outside="nearest")
     return {
         **scores(image, truth),
         "seconds": round(time.monotonic() - started, 1),
-        "patches": patches,
+        "patches": arguments.eclare_patches,
     }
 
 
@@ -185,7 +180,7 @@ def spawn(arguments: argparse.Namespace, key: tuple[str, ...]) -> dict:
     command = [sys.executable, __file__, str(arguments.data), str(arguments.out)]
     command += ["--one", ",".join(key), "--size", str(arguments.size)]
     command += ["--threads", str(max(1, (os.cpu_count() or 1) // arguments.jobs))]
-    for option in ("minutes", "steps", "eclare", "eclare_steps"):
+    for option in ("minutes", "steps", "eclare", "eclare_patches"):
         value = getattr(arguments, option)
         if value is not None:
             command += ["--" + option.replace("_", "-"), str(value)]
@@ -252,9 +247,8 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--threads", type=int, default=1, help=argparse.SUPPRESS)
     parser.add_argument("--one", help=argparse.SUPPRESS)
-    parser.add_argument("--eclare", help="Python of an environment that has the package eclare")
-    parser.add_argument("--eclare-steps", type=float, default=100, help="batches of 16 patches")
-    parser.add_argument("--eclare-module", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--eclare", help="program run-eclare of the package, for --methods eclare")
+    parser.add_argument("--eclare-patches", type=int, default=2000)
     arguments = parser.parse_args()
     for name in ("ratios", "profiles", "methods", "volumes"):
         setattr(arguments, name, [part for part in getattr(arguments, name).split(",") if part])
