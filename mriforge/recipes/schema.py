@@ -113,14 +113,12 @@ class SliceSpec:
 
     Attributes:
         slices, columns: size of a patch: thick slices across, pixels along.
-        held_out: share of the slices that validation and the gate use.
         merge: how the two orientations become one volume: mean, or Fourier burst accumulation.
         mirror: average with the prediction of the mirrored stack.
     """
 
     slices: int = 16
     columns: int = 32
-    held_out: float = 0.12
     merge: Literal["mean", "fba"] = "mean"
     mirror: bool = False
 
