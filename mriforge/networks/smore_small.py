@@ -7,21 +7,9 @@ slices), and adds what it finds to the cubic interpolation.
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
-
-class ResidualBlock(nn.Module):
-    """Convolution, ReLU, convolution, and the input added."""
-
-    def __init__(self, width: int, kernel: tuple[int, int]) -> None:
-        super().__init__()
-        padding = (kernel[0] // 2, kernel[1] // 2)
-        self.first = nn.Conv2d(width, width, kernel, padding=padding)
-        self.second = nn.Conv2d(width, width, kernel, padding=padding)
-
-    def forward(self, features: Tensor) -> Tensor:
-        return features + self.second(torch.relu(self.first(features)))
+from mriforge.networks.edsr import ResidualBlock
 
 
 class SmoreSmall(nn.Module):
@@ -32,7 +20,6 @@ class SmoreSmall(nn.Module):
         blocks: residual blocks.
         pieces: values per slice that the network gives, the distance of the slices in fine
             samples rounded up; 0: it works on the interpolated image instead.
-        kernel: of the convolutions, (across slices, along pixels).
 
     Shapes:
         low ``(batch, 1, n, w)``: thick rows; cubic ``(batch, 1, N, w)``: the same interpolated to
@@ -45,15 +32,12 @@ class SmoreSmall(nn.Module):
         width: int = 32,
         blocks: int = 6,
         pieces: int = 4,
-        kernel: tuple[int, int] = (3, 3),
     ) -> None:
         super().__init__()
         self.pieces = pieces
-        kernel = tuple(kernel)
-        padding = (kernel[0] // 2, kernel[1] // 2)
-        self.head = nn.Conv2d(1, width, kernel, padding=padding)
-        self.body = nn.Sequential(*(ResidualBlock(width, kernel) for _ in range(blocks)))
-        self.tail = nn.Conv2d(width, max(1, pieces), kernel, padding=padding)
+        self.head = nn.Conv2d(1, width, 3, padding=1)
+        self.body = nn.Sequential(*(ResidualBlock(width, scale=1.0) for _ in range(blocks)))
+        self.tail = nn.Conv2d(width, max(1, pieces), 3, padding=1)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
