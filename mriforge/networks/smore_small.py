@@ -1,4 +1,4 @@
-"""Small residual network for thick slices, in the manner of SMORE (Zhao et al. 2021, IEEE TMI 40:805).
+"""Small residual network for thick slices, after SMORE (Zhao et al. 2021, IEEE TMI 40:805).
 
 SMORE trains a 2-D EDSR on the scan's own pixels. This one is made for minutes on a CPU: it works on
 the thick rows as they are, several fine rows per slice at once (sub-pixel convolution across the
