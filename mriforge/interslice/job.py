@@ -131,7 +131,6 @@ def sharpen_slices(
     }
     for warning in warnings:
         events.log(warning)
-    events.log(known.sentence())
     learnt = _learn(scan, options, device, events.part(0.04, _LEARNING))
     figures |= learnt.figures
     array, residuals = _all_frames(scan, operator, name, learnt, options, events.part(_LEARNING, 1))
