@@ -204,9 +204,12 @@ class Comparison:
         manager.setLayout(layout.describe(layout_node, list(nodes), below))
         # The views get their sizes now; fitting needs them.
         slicer.app.processEvents()
+        names = layout.labels(nodes)
         for role, widget in self._widgets(manager).items():
-            # A view that was there before may have been put into another group by the user.
+            # A view that was there before may have been put into another group by the user, or
+            # have shown something else.
             widget.mrmlSliceNode().SetViewGroup(layout.VIEW_GROUP)
+            widget.mrmlSliceNode().SetLayoutLabel(names[role])
             composite = widget.mrmlSliceCompositeNode()
             composite.SetBackgroundVolumeID(nodes[role].GetID())
             composite.SetForegroundVolumeID(None)

@@ -71,10 +71,14 @@ _IMAGES, _EXTRA = 750, 250
 """Shares of the window."""
 
 
-def labels() -> dict[str, str]:
-    """What stands in the bar of each view, in the user's language."""
+def labels(roles: Iterable[str] = ()) -> dict[str, str]:
+    """What stands in the bar of each view, in the user's language.
+
+    Args:
+        roles: what is shown together; the input of a fusion is one of its stacks.
+    """
     return {
-        "low": _("Input"),
+        "low": _("Input") if set(roles) <= set(ROLES) else _("Stack 1"),
         "result": _("Result"),
         "reference": _("Reference"),
         "ssim": _("SSIM"),
@@ -139,9 +143,7 @@ def layout_xml(roles: Iterable[str], below: str | None = None) -> str:
     The table or plot takes as little from the images as it can: with five images it fills the
     free place of the second row, with four it stands beside them, with fewer below them.
     """
-    names = labels()
-    if not set(_ordered(roles)) <= set(ROLES):
-        names["low"] = _("Stack 1")
+    names = labels(roles)
     rows = [[_slice_view(role, names[role]) for role in row] for row in rows_of(roles)]
     extra = _extra_view(below)
     if extra and len(rows) == 2 and len(rows[1]) < len(rows[0]):

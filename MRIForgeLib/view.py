@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mriforge.errors import MRIForgeError
+from mriforge.jobs.failures import understood
 from MRIForgeLib.run import Listener, Run, State
 from MRIForgeLib.tasks import Task
 from MRIForgeLib.text import progress_text
@@ -109,12 +110,20 @@ class Session(ABC):
                 ),
                 metric=lambda values: self._tell("metric", values),
                 log=lambda text: self._tell("log", text),
-                finished=finished,
+                finished=lambda nodes, figures: self._go_on(finished, nodes, figures),
                 failed=self._end,
             ),
         )
         if not self._waiting:
             self._run.start()
+
+    def _go_on(self, finished: Any, nodes: Mapping[str, Any], figures: Mapping[str, Any]) -> None:
+        """What comes after a task; should it fail, the session ends all the same."""
+        try:
+            finished(nodes, figures)
+        except Exception as error:
+            logging.exception("MRIForge: going on with a session failed")
+            self._end(understood(error))
 
     def _state(self, state: State) -> None:
         if state in (State.PREPARING, State.RUNNING, State.COLLECTING):

@@ -532,6 +532,7 @@ class SuperResMRITest(ScriptedLoadableModuleTest):
         """What will come out is known before anything runs; senseless wishes are refused."""
         volume = self._volume()
         self.assertIn("96 x 96 x 4", advice.preview(Wishes(volume)))
+        self.assertIn("48 x 48 x 10", advice.preview(Wishes(volume, method="smore_small")))
         self.assertTrue(advice.why_not(Wishes(volume, finetune=True)))
         self.assertTrue(advice.why_not(Wishes(None)))
 

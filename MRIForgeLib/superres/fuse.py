@@ -163,18 +163,20 @@ def sentences(figures: Mapping[str, Any]) -> list[str]:
     found = []
     for number, stack in enumerate(figures.get("stacks") or (), start=1):
         parts = []
-        if number > 1:
+        angle, shift = stack.get("rotation_deg"), stack.get("shift_mm")
+        if number > 1 and None not in (angle, shift):
             parts.append(
                 _("turned by {angle} degrees and shifted by {shift} mm").format(
-                    angle=f"{stack.get('rotation_deg', 0.0):.2g}",
-                    shift=f"{stack.get('shift_mm', 0.0):.2g}",
+                    angle=f"{angle:.2g}", shift=f"{shift:.2g}"
                 )
             )
-        if "relative_residual" in stack:
+        # The job has no number where an image is flat: JSON knows no NaN.
+        residual, correlation = stack.get("relative_residual"), stack.get("correlation")
+        if residual is not None:
             parts.append(
                 _("residual {percent} %, correlation {correlation}").format(
-                    percent=f"{100 * stack['relative_residual']:.2g}",
-                    correlation=f"{stack.get('correlation', 0.0):.3f}",
+                    percent=f"{100 * residual:.3g}",
+                    correlation="-" if correlation is None else f"{correlation:.3f}",
                 )
             )
         if parts:

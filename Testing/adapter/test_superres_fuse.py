@@ -76,6 +76,19 @@ def test_sentences_about_a_fusion() -> None:
         "Stack 2: turned by 1.3 degrees and shifted by 0.8 mm; residual 4 %, correlation 0.900.",
         "Stack 2 agrees badly.",
     ]
+    flat = {"stacks": [{"relative_residual": 1.0, "correlation": None}]}
+    assert sentences(flat)[1] == "Stack 1: residual 100 %, correlation -."
+
+
+def test_a_session_ends_also_when_what_follows_a_task_fails(scene, python, monkeypatch) -> None:
+    from mriforge.errors import MRIForgeError
+    from MRIForgeLib.superres import summary
+    from MRIForgeLib.superres.session import SuperresSession
+
+    monkeypatch.setattr(summary, "sentences", lambda figures: 1 / 0)
+    session = SuperresSession(wishes(add_stacks(scene)[:2], align=False))
+    session.execute()
+    assert not session.running and isinstance(session.error, MRIForgeError)
 
 
 def test_three_stacks_are_fused_where_the_first_lies(scene, python) -> None:
@@ -125,3 +138,29 @@ def test_a_cancelled_fusion_leaves_nothing(scene, python) -> None:
     with pytest.raises(Cancelled):
         run.wait()
     assert contents(scene) == before
+
+
+def test_two_stacks_by_an_implicit_network(scene, python) -> None:
+    """Some seconds of it; its live figures come through."""
+    import slicer
+
+    from MRIForgeLib.superres.session import SuperresSession
+    from MRIForgeLib.superres.wishes import TargetKind, Wishes
+    from MRIForgeLib.view import View
+
+    class Following(View):
+        seen: list = []  # noqa: RUF012
+
+        def metric(self, values):
+            self.seen.append(values)
+
+    one, two, _three = add_stacks(scene)
+    coarse = {"target": TargetKind.SPACING, "spacing": (2.0, 2.0, 2.0)}
+    wanted = Wishes(one, method="fuse_implicit", stack_nodes=(two,), minutes=0.2, **coarse)
+    assert wanted.learns
+    session = SuperresSession(wanted, Following())
+    nodes = session.execute()
+    assert slicer.util.arrayFromVolume(nodes["result"]).shape == (16, 16, 16)
+    assert set(nodes) == {"result", "residual1", "residual2"}
+    learned = session.figures["implicit"]["steps"] > 0  # not on a computer that is very busy
+    assert not learned or any("loss" in values for values in Following.seen)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -12,6 +13,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from scene_helpers import add_image, add_sequence, index_to_world
 from stack_helpers import blob, thick
+
+ROOT = Path(__file__).resolve().parents[2]
+DATA = Path(os.environ.get("MRIFORGE_SHARED_DATA", ROOT.parent / "shared" / "data"))
 
 
 @pytest.fixture
@@ -170,3 +174,29 @@ def test_a_stack_gets_fine_slices_where_it_lies(scene, stack, python, method) ->
     assert np.allclose(index_to_world(result), index_to_world(truth), atol=1e-4)
     assert session.figures["measured"]["psnr"] > 15
     assert session.nodes["ssim"].GetScene() is scene
+
+
+def test_a_real_stack(scene, python) -> None:
+    """A head of 26 slices, 5.5 mm apart, as it comes from the scanner; two steps of learning."""
+    import slicer
+
+    from mriforge.io import read
+    from MRIForgeLib.nodes import grid_matrix
+    from MRIForgeLib.superres.advice import doubts, preview, why_not
+    from MRIForgeLib.superres.session import SuperresSession
+    from MRIForgeLib.superres.slices import note
+
+    path = DATA / "aniso" / "TCGA-FG-6692_fla_5.5mm.nii.gz"
+    if not path.is_file():
+        pytest.skip("the data folder is not there")
+    volume = read(path)
+    node = add_image(scene, volume.array[:, 80:144, 80:144], np.eye(4), "FLAIR")
+    node.SetIJKToRASMatrix(grid_matrix(volume.grid))
+    wanted = wishes(node, steps=2)
+    assert why_not(wanted) == "" and doubts(wanted) == []
+    assert note(wanted, wanted.choice).startswith("Slices are 5.5 mm apart, pixels 0.898 mm:")
+    assert "64 x 64 x 159 voxels of 0.898 x 0.898 x 0.898 mm" in preview(wanted)
+    session = SuperresSession(wanted)
+    result = session.execute()["result"]
+    assert slicer.util.arrayFromVolume(result).shape == (159, 64, 64)
+    assert session.figures["profile"]["sentence"] and session.figures["gate"]["sentence"]

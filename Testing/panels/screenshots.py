@@ -28,6 +28,7 @@ KEEP_PERCENT = 10.0
 BRAIN = (slice(190, 350), slice(70, 310), slice(47, 227))
 """The part of the head (z, y, x) whose slices are made thick."""
 THICK_MM = 4.0
+GRAYS = 112
 STACKS = ("Axial stack", "Coronal stack", "Sagittal stack")
 
 
@@ -68,10 +69,7 @@ class Tutorial:
         print(f"superres-{name}.png", flush=True)
         path = self.out / f"superres-{name}.png"
         self.host.grab(widget, str(path))
-        if name.endswith("comparison"):  # its color scales need more than a palette
-            return
-        # A palette is enough for grey images and a panel, and a third of the size.
-        Image.open(path).convert("RGB").quantize(256, dither=Image.Dither.NONE).save(path)
+        with_palette(Image.open(path).convert("RGB")).save(path, optimize=True)
 
     def finish(self) -> None:
         self.host.wait_until(lambda: self.panel.session is None, 900)
@@ -81,6 +79,8 @@ class Tutorial:
         import slicer
 
         ui = self.ui
+        slicer.mrmlScene.Clear()
+        ui.orientationComboBox.setCurrentIndex(0)
         self.picture("open")
         truth, prior = add_head(data)
         ui.inputSelector.setCurrentNode(truth)
@@ -227,6 +227,24 @@ def add_head(data: Path):
         node.CreateDefaultDisplayNodes()
         nodes.append(node)
     return nodes
+
+
+def with_palette(image: Image.Image) -> Image.Image:
+    """The picture in 256 colors, a third of the size: grays for the images, the rest for maps."""
+    import numpy as np
+
+    array = np.asarray(image)
+    span = array.max(axis=2) - array.min(axis=2)
+    colored = array[span > 8]
+    palette = np.linspace(0, 255, GRAYS).round().astype(np.uint8)[:, None].repeat(3, axis=1)
+    if len(colored):
+        # Each color counts once: a narrow color scale has as much right as a wide bar.
+        few = Image.fromarray(np.unique(colored, axis=0)[None]).quantize(256 - GRAYS)
+        found = np.array(few.getpalette(), np.uint8).reshape(-1, 3)[: 256 - GRAYS]
+        palette = np.concatenate([palette, found])
+    holder = Image.new("P", (1, 1))
+    holder.putpalette(palette.ravel().tolist())
+    return image.quantize(palette=holder, dither=Image.Dither.NONE)
 
 
 def brain(data: Path):

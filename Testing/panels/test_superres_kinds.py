@@ -254,6 +254,7 @@ def test_two_stacks_are_fused_and_compared(panel) -> None:
     names = set(manager.sliceViewNames())
     assert {"MRIForgeLow", "MRIForgeStack2", "MRIForgeResult", "MRIForgeResidual2"} <= names
     assert slicer.app.layoutManager().sliceWidget("MRIForgeStack2") is not None
+    assert manager.sliceWidget("MRIForgeLow").mrmlSliceNode().GetLayoutLabel() == "Stack 1"
     composite = manager.sliceWidget("MRIForgeStack2").mrmlSliceCompositeNode()
     assert composite.GetBackgroundVolumeID() == two.GetID()
     ui.compareButton.click()
