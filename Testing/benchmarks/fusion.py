@@ -10,8 +10,8 @@ apart across the slices and an explicit weighted mean: the operator that the fus
 part in it.
 
 Compared with: cubic interpolation of each stack placed by its true motion, the mean of the three
-placed by their headers, and the mean of the three placed by their true motion. Prints a table and the registration error, writes
-OUT/fusion.json and OUT/fusion.png.
+placed by their headers, and the mean of the three placed by their true motion. Prints a table and
+the registration error, writes OUT/fusion.json and OUT/fusion.png.
 """
 
 from __future__ import annotations

@@ -112,7 +112,7 @@ def test_what_cannot_be_meant_is_refused(folder, tmp_path, capsys, names, more, 
 def test_label_maps_are_refused(folder, tmp_path, capsys):
     stack = io.read(folder / "cor.nii.gz")
     labels = nibabel.Nifti1Image(
-        (stack.array.transpose(2, 1, 0) > 0.7).astype(np.uint8), stack.grid.affine("RAS")
+        (stack.array.transpose(2, 1, 0) > 0.2).astype(np.uint8), stack.grid.affine("RAS")
     )
     nibabel.save(labels, tmp_path / "labels.nii.gz")
     arguments = (folder / "ax.nii.gz", tmp_path / "labels.nii.gz", tmp_path / "out.nii.gz")

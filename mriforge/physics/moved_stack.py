@@ -38,10 +38,9 @@ from mriforge.volume import Grid
 _PIECE = 0.3
 """Sharp voxels by which tilt may displace the two ends of a plane before it is cut in two."""
 _MARGIN = 4
+_ROUNDING = 1e-6
 _TABLE = 512
 """Places between two voxels for which the weights across the slices are known."""
-_SEEN = 0.5
-"""Part of a stack's voxel that has to lie inside the sharp image."""
 
 
 def slice_axis_of(grid: Grid) -> int:
@@ -69,9 +68,9 @@ class MovedStack(LinearOperator):
             missing from the sharp voxel to the pixel, ``sqrt(pixel^2 - voxel^2)``.
 
     Attributes:
-        coverage: ``low.shape``; part of each voxel's weight that lies inside ``high``. Voxels
-            below a half are not seen and come out as 0; the others are weighed up, so that a
-            constant stays a constant.
+        seen: ``low.shape``, bool; voxels whose middle lies inside ``high``. The others come out as
+            0. Beyond its ends the image is continued by its reflection, so that a constant stays
+            a constant.
 
     Raises:
         BadInput: the stack lies outside the sharp image.
@@ -102,20 +101,12 @@ class MovedStack(LinearOperator):
             a: spline_coefficients(n) for a, n in zip((-2, -1), plan.window, strict=True)
         }
         self._within = _within(plan)
-        self._weight = torch.ones(low.shape)
-        covered = self.A(torch.ones(high.shape))
-        self.coverage = covered.clamp(0.0, 1.0)
-        self._weight = torch.where(covered > _SEEN, 1 / covered.clamp(min=_SEEN), 0.0)
-        if not bool((self._weight > 0).any()):
+        self.seen = _inside(self)
+        if not bool(self.seen.any()):
             raise BadInput(
                 "The stack lies outside the image that it should be a part of.",
                 "Check that all scans are of the same session and body region.",
             )
-
-    @property
-    def seen(self) -> Tensor:
-        """``low.shape``, bool: voxels that lie inside the sharp image."""
-        return self._weight > 0
 
     def A(self, image: Tensor) -> Tensor:
         return _each(self._forward, image, self.low.shape)
@@ -138,11 +129,11 @@ class MovedStack(LinearOperator):
         values = self._within @ planes.numpy().reshape(-1)
         values = torch.from_numpy(values.reshape(plan.slices, plan.pieces, *plan.inplane))
         stack = values.sum(dim=1).permute(plan.to_array)
-        return (stack * self._weight.to(stack)).to(image)
+        return (stack * self.seen).to(image)
 
     def _backward(self, data: Tensor) -> Tensor:
         plan = self._plan
-        stack = (data.cpu() * self._weight.to(data.dtype)).permute(plan.from_array)
+        stack = (data.cpu() * self.seen).permute(plan.from_array)
         shape = (plan.slices, plan.pieces, *plan.inplane)
         values = self._within.T @ stack[:, None].expand(shape).numpy().reshape(-1)
         planes = torch.from_numpy(values.reshape(plan.planes, *plan.window))
@@ -162,6 +153,25 @@ def _each(apply: Callable[[Tensor], Tensor], tensor: Tensor, shape: tuple[int, i
     lead = tensor.shape[:-3]
     results = [apply(volume) for volume in tensor.reshape(-1, *tensor.shape[-3:])]
     return torch.stack(results).reshape(*lead, *shape)
+
+
+def _inside(op: MovedStack) -> Tensor:
+    """``low.shape``, bool: which voxels have their middle in a voxel of the image."""
+    into = np.linalg.inv(op.high.affine()) @ op.transforms @ op.low.affine()
+    size = np.array(op.high.stored_shape)
+    result = np.empty(op.low.stored_shape, bool)
+    axes = [np.arange(n)[:, None] for n in op.low.stored_shape]
+    for number, matrix in enumerate(into):
+        a, b = (axis for axis in range(3) if axis != op.axis)
+        at = (
+            axes[a][:, None] * matrix[:3, a]
+            + axes[b][None] * matrix[:3, b]
+            + number * matrix[:3, op.axis]
+            + matrix[:3, 3]
+        )
+        inside = np.all((at >= -0.5 - _ROUNDING) & (at <= size - 0.5 + _ROUNDING), axis=-1)
+        np.moveaxis(result, op.axis, 0)[number] = inside
+    return torch.from_numpy(np.ascontiguousarray(result.transpose(2, 1, 0)))
 
 
 @dataclass(frozen=True)
@@ -297,13 +307,13 @@ def _across(plan: _Plan, op: MovedStack) -> sparse.csr_matrix:
         det = xa * yb - xb * ya
         along_x, along_y = (za * yb - zb * ya) / det, (zb * xa - za * xb) / det
         height = z0 + along_x * (x - x0) + along_y * (y - y0)
+        height = np.clip(height, -0.5, plan.size[0] - 0.5)
         nearest = np.floor(height + 0.5).astype(np.int32)
         table = _response(op.profile, plan, plane, taps)
         # The table's row says where between two voxels the plane is.
         row = np.rint((height - nearest + 0.5) * _TABLE).astype(np.int32)
         index = nearest[:, None] + np.arange(-(taps // 2), taps // 2 + 1, dtype=np.int32)
-        inside = (height >= -0.5) & (height <= plan.size[0] - 0.5)
-        data[plane] = table[row] * inside[:, None]
+        data[plane] = table[row]
         column[plane] = mirrored(index, plan.size[0]) * plan.stride[0] + base[:, None]
     return _csr(data, column, taps, int(np.prod(op.high.shape)))
 

@@ -45,10 +45,11 @@ def spline_taps(at: np.ndarray, size: int, width: float = 0.0) -> tuple[np.ndarr
     """Weights and indices of coefficients, ``(*at.shape, taps)``, for the spline at ``at``.
 
     Args:
-        at: positions in samples; those more than half a sample outside get no weight.
+        at: positions in samples; those outside count as at the nearest end.
         size: number of samples.
         width: of the box over which the spline is averaged; 0 takes its value.
     """
+    at = np.clip(at, -0.5, size - 0.5)
     taps = 4 + math.ceil(width)
     first = np.ceil(at - 2 - width / 2).astype(np.int64)
     index = first[..., None] + np.arange(taps)
@@ -59,5 +60,4 @@ def spline_taps(at: np.ndarray, size: int, width: float = 0.0) -> tuple[np.ndarr
     else:
         weight = bspline(distance)
     weight = weight / weight.sum(axis=-1, keepdims=True)
-    inside = (at >= -0.5 - 1e-6) & (at <= size - 0.5 + 1e-6)
-    return (weight * inside[..., None]).astype(np.float32), mirrored(index, size)
+    return weight.astype(np.float32), mirrored(index, size)
