@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import slicer
 import vtk
 from slicer.i18n import tr as _
 
 from mriforge.errors import BadInput
+from mriforge.interslice.recognise import looks_like_labels
 from mriforge.interslice.wish import anisotropy
 from mriforge.volume import Grid, Volume
 from MRIForgeLib.exchange import receive, send
@@ -23,10 +23,6 @@ from MRIForgeLib.superres.task import send_grid
 from MRIForgeLib.superres.wishes import TargetKind, Wishes
 
 SEGMENTATION = "vtkMRMLSegmentationNode"
-MOST_LABELS = 64
-"""An image with more different values is none of labels, unless its node says so."""
-_FLAT = 0.9
-_LOOK_AT = 200_000
 
 _judged: dict[str, tuple[int, bool]] = {}
 
@@ -47,7 +43,7 @@ def holds_labels(node: Any) -> bool:
         return False
     known = _judged.get(node.GetID())
     if known is None or known[0] != image.GetMTime():
-        known = image.GetMTime(), _looks_like_labels(slicer.util.arrayFromVolume(node))
+        known = image.GetMTime(), looks_like_labels(slicer.util.arrayFromVolume(node))
         _judged[node.GetID()] = known
     return known[1]
 
@@ -182,21 +178,6 @@ class LabelTask:
     def discard(self, nodes: dict[str, Any]) -> None:
         """Takes the labels out of the scene again."""
         remove_result(nodes)
-
-
-def _looks_like_labels(array: np.ndarray) -> bool:
-    if array.size < 8 or array.dtype.kind not in "iufb":
-        return False
-    step = max(1, round((array.size / _LOOK_AT) ** (1 / 3)))
-    # Every few slices and rows, whole rows: neighbours are needed.
-    part = array[::step, ::step]
-    inside = part[part != 0]
-    if inside.size == 0 or not np.array_equal(inside, np.round(inside)):
-        return False
-    if len(np.unique(inside[:: max(1, inside.size // _LOOK_AT)])) > MOST_LABELS:
-        return False
-    here, right = part[..., :-1], part[..., 1:]
-    return bool((here == right)[here != 0].mean() > _FLAT) if (here != 0).any() else False
 
 
 def _check_segmentation(node: Any) -> list[Segment]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from slicer.i18n import tr as _
 
 from mriforge.models.store import user_folder
 from mriforge.volume import Grid, Image, Volume
+from MRIForgeLib.dicom_header import slice_thickness_mm
 from MRIForgeLib.exchange import receive, send
 from MRIForgeLib.nodes import grid_of, snapshot_steps
 from MRIForgeLib.placing import Place, add_result_steps, provenance_attributes, remove_result
@@ -20,7 +22,7 @@ TUNED_MODEL = "MRIForge.tunedModel"
 """Attribute of a prior: name of the model that was adapted to it."""
 
 
-class ImageTask:
+class ImageTask(ABC):
     """What all kinds of super-resolution have in common: gives ``result`` and, of a series,
     ``sequence``.
 
@@ -40,6 +42,9 @@ class ImageTask:
         """Writes the images into ``folder``; returns the options of the job."""
         wishes = self.wishes
         image = yield from snapshot_steps(wishes.input_node, all_frames=wishes.all_frames)
+        thickness = slice_thickness_mm(wishes.input_node)
+        if thickness is not None:
+            image = image.with_array(image.array, slice_thickness_mm=thickness)
         options: dict[str, Any] = {
             "input": (yield from send(image, folder / "input.npy")),
             "output": str(folder / "output.npy"),
@@ -70,9 +75,9 @@ class ImageTask:
         """Name of the result."""
         return _("{input} sharpened").format(input=self.input_name)
 
+    @abstractmethod
     def _special(self, image: Image, folder: Path) -> Generator[None, None, dict[str, Any]]:
         """Further options."""
-        raise NotImplementedError
 
     def _like(self, folder: Path) -> Generator[None, None, str]:
         grid = grid_of(self.wishes.like_node, relative_to=self.leader)

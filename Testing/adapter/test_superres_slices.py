@@ -200,3 +200,32 @@ def test_a_real_stack(scene, python) -> None:
     result = session.execute()["result"]
     assert slicer.util.arrayFromVolume(result).shape == (159, 64, 64)
     assert session.figures["profile"]["sentence"] and session.figures["gate"]["sentence"]
+
+
+def test_the_thickness_in_the_dicom_files_goes_to_the_job(stack, monkeypatch, tmp_path) -> None:
+    import slicer
+
+    from mriforge.io import read
+    from MRIForgeLib.dicom_header import slice_thickness_mm
+    from MRIForgeLib.superres.slices import SlicesTask
+
+    class Database:
+        """Answers as ctkDICOMDatabase does: texts, empty where there is nothing."""
+
+        def instanceValue(self, instance, tag):
+            return {("1.2.3", "0018,0050"): "3.5"}.get((instance, tag), "")
+
+    assert slice_thickness_mm(stack) is None
+    monkeypatch.setattr(slicer, "dicomDatabase", Database(), raising=False)
+    assert slice_thickness_mm(stack) is None
+    stack.SetAttribute("DICOM.instanceUIDs", "9.9 1.2.3")
+    assert slice_thickness_mm(stack) is None
+    stack.SetAttribute("DICOM.instanceUIDs", "1.2.3 1.2.4")
+    assert slice_thickness_mm(stack) == 3.5
+    steps = SlicesTask(wishes(stack)).export(tmp_path)
+    try:
+        while True:
+            next(steps)
+    except StopIteration as end:
+        options = end.value
+    assert read(options["input"]).metadata["slice_thickness_mm"] == 3.5

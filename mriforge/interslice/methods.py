@@ -43,7 +43,7 @@ class SliceMethod:
 
 METHODS: dict[str, SliceMethod] = {
     "smore_small": SliceMethod(
-        "Thick slices, learned from the scan itself",
+        "Thick slices, learned from the scan",
         "A network of about 100,000 parameters learns from the scan's own pixels what thick "
         "slices lose; minutes on a CPU. Needs no training data.",
         "mriforge.interslice.rowwise",

@@ -5,21 +5,30 @@ from __future__ import annotations
 import numpy as np
 
 MOST_LABELS = 1000
-_UNIFORM = 0.7
-_SAMPLE = 2_000_000
+_FLAT = 0.75
+_LOOK_AT = 500_000
 
 REFUSAL = "The image looks like a label map: sharpening would invent labels."
 HINT = "Resample it by the shapes of its labels instead: --labels."
 
 
 def looks_like_labels(array: np.ndarray) -> bool:
-    """Whether voxels are labels: few whole numbers, in patches of the same one."""
-    rows = array.reshape(-1, array.shape[-1])
-    rows = rows[:: max(1, array.size // _SAMPLE)]
-    if rows.dtype.kind == "f" and not np.array_equal(rows, np.round(rows)):
+    """Whether voxels are labels: few whole numbers, most of them like their neighbour.
+
+    Looks at some rows of some slices: milliseconds for any size.
+
+    Args:
+        array: ``(z, y, x)``, any dtype.
+    """
+    if array.ndim != 3 or array.dtype.kind not in "iufb":
         return False
-    left, right = rows[:, :-1], rows[:, 1:]
-    seen = (left != 0) | (right != 0)
-    if not seen.any() or len(np.unique(rows)) > MOST_LABELS:
+    step = max(1, round((array.size / _LOOK_AT) ** 0.5))
+    part = array[::step, ::step]
+    inside = part[part != 0]
+    if not inside.size or not np.array_equal(inside, np.round(inside)):
         return False
-    return float((left == right)[seen].mean()) > _UNIFORM
+    if len(np.unique(inside)) > MOST_LABELS:
+        return False
+    here, right = part[..., :-1], part[..., 1:]
+    counted = here != 0
+    return bool(counted.any() and (here == right)[counted].mean() > _FLAT)
