@@ -120,8 +120,9 @@ def sharpen_slices(
     method = method_named(name)
     device = choose_device(options.device)
     known = _profile(series, plan, options, events.part(0.0, 0.04))
-    operator = SliceStack(plan.working, plan.low, plan.axis, known.profile)
-    scan = Scan.of(series, plan, known.profile, intensity_scale(series.array, _PERCENTILE))
+    profile = known.cautious
+    operator = SliceStack(plan.working, plan.low, plan.axis, profile)
+    scan = Scan.of(series, plan, profile, intensity_scale(series.array, _PERCENTILE))
     warnings = _warnings(plan)
     figures: dict[str, Any] = {
         "method": {"name": name, "kind": "slices" if method.module else "interpolation"},
