@@ -151,6 +151,8 @@ def refined(
             _PRIOR,
             iterations=_ITERATIONS,
             tolerance=2e-3,
+            # It may be cancelled; its progress is a part of this one's.
+            events=Events(events.control),
         ).image
         cover = coverage(chosen, weights)
         seen = cover > _SEEN * float(cover.max())
