@@ -256,6 +256,14 @@ def test_the_same_seed_learns_the_same(stack: Volume) -> None:
     np.testing.assert_array_equal(twice[0].profile.cumulative, twice[1].profile.cumulative)
 
 
+@pytest.mark.long
+def test_learning_finds_a_narrower_profile(sharp: Volume) -> None:
+    image = thick(sharp, 4.0, "box")
+    found = learn_profile(image, 2, LearntSettings(minutes=5))
+    assert found.stopped == "stable"
+    assert found.fwhm_mm == pytest.approx(profile_width(box(4.0)), rel=0.25)
+
+
 def test_learning_can_be_cancelled(stack: Volume) -> None:
     control = Control()
     control.cancel()

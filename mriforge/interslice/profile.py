@@ -31,6 +31,7 @@ class KnownProfile:
         spacing_mm: distance of the slices.
         relative_sd: standard deviation of ``fwhm_mm`` over itself; None where it is not known.
         note: why nothing better is known, or what was noticed; empty or one sentence.
+        details: further figures of the estimate, for the report.
     """
 
     profile: Profile
