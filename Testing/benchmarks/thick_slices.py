@@ -199,7 +199,8 @@ def spawn(arguments: argparse.Namespace, key: tuple[str, ...]) -> dict:
     """A run in a process of its own, so that memory and threads are its own."""
     command = [sys.executable, __file__, str(arguments.data), str(arguments.out)]
     command += ["--one", ",".join(key), "--size", str(arguments.size)]
-    command += ["--threads", str(max(1, (os.cpu_count() or 1) // arguments.jobs))]
+    ours = getattr(os, "sched_getaffinity", lambda _: range(os.cpu_count() or 1))(0)
+    command += ["--threads", str(max(1, len(ours) // arguments.jobs))]
     for option in ("minutes", "steps", "eclare", "eclare_patches"):
         value = getattr(arguments, option)
         if value is not None:
