@@ -213,3 +213,14 @@ def test_profiles_in_mm_do_not_depend_on_the_target() -> None:
     fine = sharpen_slices(low, SliceOptions(method="cubic", thickness=4.4))
     assert coarse.figures["profile"]["fwhm_mm"] == fine.figures["profile"]["fwhm_mm"]
     assert gaussian(1.0).reach == 3.5
+
+
+def test_a_profile_that_nobody_knows_is_taken_narrower() -> None:
+    """Too wide a profile over-sharpens: what is uncertain is used a standard deviation narrower."""
+    low, _ = stack_of()
+    figures = sharpen_slices(low, SliceOptions(method="cubic")).figures["profile"]
+    assert figures["source"] == "assumed"
+    assert figures["fwhm_mm"] == pytest.approx(4.4)
+    assert figures["used_fwhm_mm"] == pytest.approx(0.7 * 4.4)
+    told = sharpen_slices(low, SliceOptions(method="cubic", thickness=4.4)).figures["profile"]
+    assert told["used_fwhm_mm"] == told["fwhm_mm"] == 4.4

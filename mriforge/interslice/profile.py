@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,13 @@ from mriforge.volume import Volume
 
 WISHES = ("auto", "gaussian", "box", "estimate", "learnt")
 """What :func:`find_profile` understands besides the name of a file."""
+
+
+_FEWEST_BLOCKS = 4
+"""Pieces of the image whose spectra have to agree: fewer say little, and not how little."""
+
+_UNKNOWN_SD = 0.3
+"""Of a width that is only assumed: slices are as wide as they are apart, or have gaps."""
 
 
 @dataclass(frozen=True)
@@ -194,9 +201,11 @@ def _of_shape(shape: str, image: Volume, axis: int, thickness: float | None) -> 
 def _estimated(image: Volume, axis: int, doubt: str) -> KnownProfile:
     spacing = image.grid.spacing[axis]
     fit = spectral_fit(image, axis)
-    if fit.why_not:
-        note = f"{doubt} The scan itself says too little: {fit.why_not}.".strip()
-        return _known("gaussian", spacing, spacing, "assumed", note)
+    why_not = fit.why_not or ("the image is too small" if fit.blocks < _FEWEST_BLOCKS else "")
+    if why_not:
+        note = f"{doubt} The scan itself says too little: {why_not}.".strip()
+        known = _known("gaussian", spacing, spacing, "assumed", note)
+        return replace(known, relative_sd=_UNKNOWN_SD)
     details = {"spectral_blocks": fit.blocks, "directional_preference": fit.preference}
     return KnownProfile(
         fit.profile, "estimated", fit.fwhm_mm, spacing, fit.relative_sd, doubt, details
