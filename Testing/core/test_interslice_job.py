@@ -215,12 +215,17 @@ def test_profiles_in_mm_do_not_depend_on_the_target() -> None:
     assert gaussian(1.0).reach == 3.5
 
 
-def test_a_profile_that_nobody_knows_is_taken_narrower() -> None:
+def test_a_profile_that_is_not_told_is_taken_narrower() -> None:
     """Too wide a profile over-sharpens: what is uncertain is used a standard deviation narrower."""
     low, _ = stack_of()
-    figures = sharpen_slices(low, SliceOptions(method="cubic")).figures["profile"]
-    assert figures["source"] == "assumed"
-    assert figures["fwhm_mm"] == pytest.approx(4.4)
-    assert figures["used_fwhm_mm"] == pytest.approx(0.7 * 4.4)
+    small, _ = stack_of(shape=(24, 20, 22))
+    cubic = SliceOptions(method="cubic")
+    estimated, assumed = (sharpen_slices(v, cubic).figures["profile"] for v in (low, small))
+    assert (estimated["source"], assumed["source"]) == ("estimated", "assumed")
+    assert estimated["fwhm_mm"] == pytest.approx(4.4, rel=0.2)
+    assert assumed["fwhm_mm"] == pytest.approx(4.4)
+    for found in (estimated, assumed):
+        assert found["used_fwhm_mm"] == pytest.approx(found["fwhm_mm"] * (1 - found["relative_sd"]))
+    assert assumed["used_fwhm_mm"] == pytest.approx(0.7 * 4.4)
     told = sharpen_slices(low, SliceOptions(method="cubic", thickness=4.4)).figures["profile"]
     assert told["used_fwhm_mm"] == told["fwhm_mm"] == 4.4
