@@ -116,6 +116,14 @@ def test_little_to_gain_is_said() -> None:
     assert any("little to gain" in text for text in made.figures["warnings"])
 
 
+def test_a_target_much_coarser_than_the_pixels_is_doubted() -> None:
+    low, _ = stack_of()
+    made = sharpen_slices(low, SliceOptions(method="cubic", thickness=4.4, scale=2.0))
+    assert any("averaged afterwards" in text for text in made.figures["warnings"])
+    usual = sharpen_slices(low, SliceOptions(method="cubic", thickness=4.4))
+    assert usual.figures["warnings"] == []
+
+
 def test_cancel_ends_it() -> None:
     control = Control()
     control.cancel()

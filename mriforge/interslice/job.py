@@ -33,6 +33,8 @@ from mriforge.superres.job import SuperresResult
 from mriforge.volume import Grid, Image, Series, Volume, as_series, like_input
 
 _PERCENTILE = 99.5
+_COARSE = 1.5
+"""Slices this many times farther apart than the pixels look different from what was learned."""
 _LEARNING = 0.88
 """Fraction of the progress at which learning ends."""
 
@@ -163,6 +165,14 @@ def _warnings(plan: SlicePlan) -> list[str]:
         found.append(
             f"The slices are only {ratio:.2g} times as far apart as the pixels: there is little "
             "to gain."
+        )
+    axis, fine = plan.axis, plan.working.spacing
+    pixel = min(fine[a] for a in range(3) if a != axis)
+    if fine[axis] > _COARSE * pixel:
+        found.append(
+            f"Slices {fine[axis]:.3g} mm apart are asked for, the pixels are {pixel:.3g} mm: what "
+            "is learned from the pixels is finer than what is asked for. Without a spacing the "
+            "slices become as fine as the pixels; that can be averaged afterwards."
         )
     if plan.factor > 8:
         found.append(
