@@ -13,6 +13,8 @@ from mriforge.volume import Volume
 
 _LINES = 40_000
 _SMALLEST = 16
+_UNSEEN = 1e-2
+"""Part of the in-plane power below which a stripe drowns in the detail around it."""
 
 
 def line_spectrum(volume: Volume, axis: int) -> tuple[np.ndarray, np.ndarray]:
@@ -65,16 +67,20 @@ def isotropy(volume: Volume, axis: int, factor: float) -> float | None:
 def stripes(volume: Volume, axis: int, factor: float) -> float | None:
     """How far the power at one cycle per thick slice stands out of its neighbours: 1 is not at all.
 
-    Every thick slice looking unlike the voxels between them would be a stripe in each.
+    Every thick slice looking unlike the voxels between them would be a stripe in each. Where there
+    is less than 1 % of the in-plane power nothing could be seen, and nothing is counted.
     """
     if volume.grid.shape[2 - axis] < 2 * _SMALLEST or factor < 2:
         return None
-    _, power = line_spectrum(volume, axis)
+    frequency, power = line_spectrum(volume, axis)
+    in_plane = np.mean(
+        [np.interp(frequency, *line_spectrum(volume, a)) for a in range(3) if a != axis], axis=0
+    )
     size = volume.grid.shape[2 - axis]
     worst = 0.0
     for harmonic in range(1, int(factor / 2) + 1):
         at = round(harmonic * size / factor)
-        if at + 2 > len(power) - 1:
+        if at + 2 > len(power) - 1 or power[at] < _UNSEEN * in_plane[at]:
             break
         near = np.arange(max(1, at - 6), min(len(power), at + 7))
         around = near[np.abs(near - at) > 2]
@@ -85,7 +91,7 @@ def stripes(volume: Volume, axis: int, factor: float) -> float | None:
         peak = np.arange(at - 1, at + 2)
         above = np.log(power[peak] + 1e-30) - np.polyval(slope, peak)
         worst = max(worst, float(np.exp(above.max())))
-    return worst or None
+    return worst or 1.0
 
 
 def displacement(low: Volume, high: Volume, axis: int) -> list[float] | None:
