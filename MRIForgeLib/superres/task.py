@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ TUNED_MODEL = "MRIForge.tunedModel"
 """Attribute of a prior: name of the model that was adapted to it."""
 
 
-class ImageTask(ABC):
+class ImageTask:
     """What all kinds of super-resolution have in common: gives ``result`` and, of a series,
     ``sequence``.
 
@@ -75,9 +74,10 @@ class ImageTask(ABC):
         """Name of the result."""
         return _("{input} sharpened").format(input=self.input_name)
 
-    @abstractmethod
     def _special(self, image: Image, folder: Path) -> Generator[None, None, dict[str, Any]]:
-        """Further options."""
+        """Further options of a kind; none here."""
+        yield from ()
+        return {}
 
     def _like(self, folder: Path) -> Generator[None, None, str]:
         grid = grid_of(self.wishes.like_node, relative_to=self.leader)
