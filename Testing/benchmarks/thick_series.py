@@ -2,8 +2,8 @@
 
     python Testing/benchmarks/thick_series.py DATA OUT [--minutes M | --steps N] [--series fla,t2]
 
-DATA is the folder of real volumes. Every series becomes isotropic at its pixel size (those of TCGA at
-0.9 mm, resampled in plane as well), as with ``superres --self-supervised --report``. Writes
+DATA is the folder of real volumes. Every series becomes isotropic at its pixel size (those of TCGA
+at 0.9 mm, resampled in plane as well), as with ``superres --self-supervised --report``. Writes
 OUT/NAME.nii.gz, OUT/NAME.html and OUT/thick_series.md; prints the Markdown:
 
 * held-out gain: over cubic interpolation, on pixels of the scan that were not learned from;

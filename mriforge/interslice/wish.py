@@ -176,5 +176,5 @@ def _lies_on(low: Grid, like: Grid, axis: int) -> bool:
     ends = np.zeros((2, 3))
     ends[1] = [low.stored_shape[a] - 1 for a in range(3)]
     seen = like.world_to_index(low.index_to_world(ends))
-    inside = -0.5 <= seen[0, axis] and seen[1, axis] <= like.stored_shape[axis] - 0.5
+    inside = seen[0, axis] >= -0.5 and seen[1, axis] <= like.stored_shape[axis] - 0.5
     return bool(inside) and bool(np.abs((seen - ends)[:, others]).max() <= _SAME_PLACE)

@@ -285,4 +285,3 @@ def _propose(
         return zero_filled
     proposal = network(interpolated[None, None])[0, 0]
     return zero_filled + step * (proposal - zero_filled) if step < 1.0 else proposal
-
