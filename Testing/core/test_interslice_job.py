@@ -76,6 +76,18 @@ def test_interpolations_go_through_the_middle_of_the_slices(method: str) -> None
     assert np.allclose(made.image.array[inner, 5, 5], z[inner] + 10, atol=0.1)
 
 
+def test_interpolation_can_be_corrected_by_the_slices() -> None:
+    low, truth = stack_of()
+    told = {"like": truth.grid, "thickness": 4.4}
+    cubic, restored = (
+        sharpen_slices(low, SliceOptions(method=name, **told))
+        for name in ("cubic", "cubic_restored")
+    )
+    assert not cubic.figures["consistency"]["restored"]
+    assert restored.figures["consistency"]["residual_after"] < 1e-5
+    assert psnr(restored.image, truth) > psnr(cubic.image, truth) + 0.3
+
+
 def test_a_series_is_learned_together_and_keeps_its_times() -> None:
     low, _ = stack_of()
     series = Series(np.stack([low.array, 0.7 * low.array]), low.grid, [0.0, 2.5])

@@ -33,6 +33,7 @@ from mriforge.superres.job import SuperresResult
 from mriforge.volume import Grid, Image, Series, Volume, as_series, like_input
 
 _PERCENTILE = 99.5
+RESTORED = "cubic_restored"
 _COARSE = 1.5
 """Slices this many times farther apart than the pixels look different from what was learned."""
 _LEARNING = 0.88
@@ -240,7 +241,7 @@ def _all_frames(
     """Every frame on the working grid, and the mean residuals against the acquired slices."""
     count = len(scan.frames)
     result = np.empty((count, *operator.high.shape), dtype=np.float32)
-    restored = options.consistency and learnt.refiner is not None
+    restored = options.consistency and (learnt.refiner is not None or name == RESTORED)
     before, after = [], []
     for number, frame in enumerate(scan.frames):
         events.check_cancelled()

@@ -96,6 +96,11 @@ METHODS: dict[str, SliceMethod] = {
         "mriforge.interslice.xuan",
         "xuan",
     ),
+    "cubic_restored": SliceMethod(
+        "Thick slices: cubic, slices restored",
+        "Cubic B-spline, corrected until the result explains the acquired slices; seconds, and as "
+        "good as the slice profile is known.",
+    ),
     "cubic": SliceMethod("Thick slices: cubic", "Cubic B-spline at the true slice positions."),
     "linear": SliceMethod("Thick slices: linear", "Linear interpolation between the slices."),
 }
