@@ -111,9 +111,14 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
     for name, value in values.items():
         if isinstance(value, Mapping):
             found.extend(_flat(value, f"{prefix}{name} "))
-        elif not (isinstance(value, list) and len(value) > 8):
+        elif not (isinstance(value, list) and (len(value) > 8 or _tables(value))):
             found.append((prefix + name, value))
     return found
+
+
+def _tables(values: list[Any]) -> bool:
+    """Whether a list holds rows of figures, which are for files and not for a terminal."""
+    return any(isinstance(value, Mapping) for value in values)
 
 
 def _figure(value: Any) -> str:
