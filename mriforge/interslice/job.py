@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -218,8 +218,6 @@ def _learn(scan: Scan, options: SliceOptions, device: torch.device, events: Even
 
 
 def _recipe(options: SliceOptions, name: str) -> Recipe:
-    from dataclasses import replace
-
     recipe = load_recipe(options.recipe or name)
     if recipe.task != "interslice":
         raise BadInput(

@@ -93,8 +93,3 @@ def sub_slice_matrix(rows: Rows, pieces: int) -> Tensor:
     if np.all(np.abs(fine - near) < 1e-6) and near.min() >= 0 and near.max() < rows.low * pieces:
         return torch.eye(rows.low * pieces, dtype=torch.float64)[torch.from_numpy(near).long()]
     return cubic_matrix(fine, rows.low * pieces)
-
-
-def to_torch(matrix: Tensor, device: torch.device | str) -> Tensor:
-    """A matrix in single precision on a device."""
-    return matrix.to(device=device, dtype=torch.float32)
