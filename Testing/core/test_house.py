@@ -32,12 +32,13 @@ LEVELS = [
     {"cli", "worker", "__main__", "console"},
     {"jobs"},
     {"demo"},
-    {"superres", "interslice", "fusion", "degrade", "evaluate"},
-    {"training", "report"},
+    {"superres", "interslice", "fusion", "degrade", "evaluate", "recon"},
+    {"training", "report", "phantoms"},
     {"losses"},
     {"models", "recipes"},
-    {"metrics", "io", "demo_data"},
+    {"metrics", "io", "demo_data", "temporal", "relaxometry"},
     {"physics", "networks", "device", "allocator"},
+    {"factors", "rawdata"},
     {"volume"},
     {"events"},
     {"errors"},
@@ -53,6 +54,8 @@ OPTIONAL = {
     "torchvision": set(),
     "highdicom": {"io"},
     "av": {"io"},
+    "h5py": {"io"},
+    "finufft": {"physics"},
 }
 
 
