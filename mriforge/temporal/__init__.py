@@ -1,0 +1,1 @@
+"""Time in a scan of many dimensions: motion signals, bins, and the temporal basis."""

@@ -1,0 +1,234 @@
+"""From binned lines to the temporal basis: fill what was not measured, then factorise.
+
+Numpy only. Along inversion time a component of space is ``K`` numbers, because recoveries come
+from a dictionary (:mod:`mriforge.temporal.dictionary`). So the tensor that has to be found is
+``(space, cardiac, respiratory, K)``: small, and measured in almost every motion state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from mriforge.errors import BadInput
+from mriforge.temporal.binning import Bins
+from mriforge.temporal.lines import Line
+from mriforge.temporal.tensor import Completion, Tucker, complete, hosvd, mode_product, unfold
+
+
+@dataclass(frozen=True)
+class Normal:
+    """Least squares of lines against relaxation, for every motion state on its own.
+
+    ``curvature[m]`` is ``sum_s d_s d_s^T`` over the readouts of state ``m``, with ``d_s`` the
+    dictionary vectors at the inversion time of ``s``; kept as eigenvalues and vectors.
+
+    Attributes:
+        values: ``(lines, states, K)``.
+        vectors: ``(lines, states, K, K)``.
+        right: ``(states, K, p)``, ``sum_s d_s y_s^T``.
+        line: ``(p,)`` to which line a component of space belongs.
+        energy: sum of squares of the data.
+        samples: number of data.
+        shape: ``(p, cardiac, respiratory, K)``.
+    """
+
+    values: np.ndarray
+    vectors: np.ndarray
+    right: np.ndarray
+    line: np.ndarray
+    energy: float
+    samples: int
+    shape: tuple[int, int, int, int]
+
+    @property
+    def scale(self) -> float:
+        """Mean curvature: what a penalty has to be compared with."""
+        return float(self.values.mean())
+
+    def solve(self, target: np.ndarray, weight: float) -> np.ndarray:
+        """``argmin_X sum |y - d X|^2 / 2 + weight / 2 ||X - target||^2``, of ``shape``."""
+        goal = self._states(target)
+        out = np.empty_like(goal)
+        for number in range(len(self.values)):
+            own = self.line == number
+            vectors = self.vectors[number]
+            inner = np.swapaxes(vectors, 1, 2) @ (self.right[..., own] + weight * goal[..., own])
+            damped = np.maximum(self.values[number] + weight, 1e-9 * self.scale)
+            out[..., own] = vectors @ (inner / damped[..., None])
+        return self._tensor(out)
+
+    def residual(self, tensor: np.ndarray) -> float:
+        """Sum of squares of what ``tensor`` leaves of the data."""
+        states = self._states(tensor)
+        explained = -2.0 * float((states * self.right).sum())
+        for number in range(len(self.values)):
+            own = self.line == number
+            inner = np.swapaxes(self.vectors[number], 1, 2) @ states[..., own]
+            explained += float((self.values[number][..., None] * inner**2).sum())
+        return max(self.energy + explained, 0.0)
+
+    def _states(self, tensor: np.ndarray) -> np.ndarray:
+        components, cardiac, respiratory, rank = self.shape
+        return np.moveaxis(tensor.reshape(components, cardiac * respiratory, rank), 0, 2)
+
+    def _tensor(self, states: np.ndarray) -> np.ndarray:
+        return np.moveaxis(states, 2, 0).reshape(self.shape)
+
+
+def normal_equations(
+    lines: Sequence[Line],
+    bins: Bins,
+    relaxation: np.ndarray,
+    readouts: np.ndarray | None = None,
+) -> Normal:
+    """Sorts lines into motion states.
+
+    Args:
+        lines: data.
+        bins: of all readouts of the raw data.
+        relaxation: ``(K, T)`` orthonormal rows.
+        readouts: ``(s,)`` bool, the ones that may be used; None for the valid ones.
+    """
+    from scipy.sparse import csr_matrix
+
+    allowed = bins.valid if readouts is None else readouts
+    states, rank = bins.shape[0] * bins.shape[1], len(relaxation)
+    values, vectors, right, owner = [], [], [], []
+    energy, samples = 0.0, 0
+    for number, line in enumerate(lines):
+        kept = allowed[line.readouts]
+        own, data = line.readouts[kept], line.data[kept]
+        curves = relaxation[:, bins.inversion[own]].T
+        sorting = csr_matrix(
+            (np.ones(len(own)), (bins.motion[own], np.arange(len(own)))), (states, len(own))
+        )
+        squares = (curves[:, :, None] * curves[:, None, :]).reshape(len(own), -1)
+        eigen = np.linalg.eigh((sorting @ squares).reshape(states, rank, rank))
+        values.append(np.clip(eigen[0], 0.0, None))
+        vectors.append(eigen[1])
+        mixed = (curves[:, :, None] * data[:, None, :]).reshape(len(own), -1)
+        right.append((sorting @ mixed).reshape(states, rank, -1))
+        owner.append(np.full(data.shape[1], number))
+        energy += float(np.square(data).sum())
+        samples += data.size
+    if not samples:
+        raise BadInput("No navigator is left to find the temporal basis from.")
+    line_of = np.concatenate(owner)
+    shape = (len(line_of), bins.shape[0], bins.shape[1], rank)
+    return Normal(
+        np.array(values),
+        np.array(vectors),
+        np.concatenate(right, axis=2),
+        line_of,
+        energy,
+        samples,
+        shape,
+    )
+
+
+def fill_by_mean(normal: Normal, strength: float = 0.05) -> np.ndarray:
+    """Every motion state on its own, held weakly to the mean over all states.
+
+    Args:
+        normal: the data.
+        strength: of the hold, relative to the mean curvature.
+    """
+    components, rank = normal.shape[0], normal.shape[3]
+    mean = np.empty((components, rank))
+    for number in range(len(normal.values)):
+        own = normal.line == number
+        vectors = normal.vectors[number]
+        total = (vectors * normal.values[number][:, None, :] @ np.swapaxes(vectors, 1, 2)).sum(0)
+        total += 1e-6 * np.trace(total) / rank * np.eye(rank)
+        mean[own] = np.linalg.solve(total, normal.right[..., own].sum(0)).T
+    target = np.broadcast_to(mean[:, None, None, :], normal.shape)
+    return normal.solve(target, strength * normal.scale)
+
+
+def noise_level(normal: Normal, tensor: np.ndarray) -> float:
+    """Standard deviation of the data about a fit, degrees of freedom taken off."""
+    free = int((normal.values > 0.05 * normal.scale).sum()) / len(normal.values)
+    freedom = max(normal.samples - free * normal.shape[0], 0.1 * normal.samples)
+    return float(np.sqrt(normal.residual(tensor) / freedom))
+
+
+def fill_by_rank(
+    normal: Normal,
+    strength: float = 1.0,
+    iterations: int = 100,
+    tolerance: float = 1e-3,
+    check: Callable[[], None] = lambda: None,
+) -> Completion:
+    """Low-rank tensor completion of the navigator data (Christodoulou 2018).
+
+    ``min ||d - Omega(A)||^2 / 2 + sum_n lambda_n ||A_(n)||_*``, ``A`` confined to the relaxation
+    dictionary. ``lambda_n`` is ``strength`` times the largest singular value that noise alone
+    gives that unfolding (Gavish & Donoho 2014), shared between the unfoldings.
+
+    Args:
+        normal: the data.
+        strength: 0 fits every state on its own.
+        iterations: of ADMM at most.
+        tolerance: relative change at which it stops.
+        check: called in every iteration.
+    """
+    start = fill_by_mean(normal)
+    sigma = noise_level(normal, start) * np.sqrt(normal.scale)
+    sizes = [normal.shape[mode] for mode in range(4)]
+    total = int(np.prod(sizes))
+    thresholds = [strength / 4 * sigma * (np.sqrt(n) + np.sqrt(total / n)) for n in sizes]
+    return complete(normal.solve, start, thresholds, normal.scale / 4, iterations, tolerance, check)
+
+
+@dataclass(frozen=True)
+class Basis:
+    """A temporal basis and what it was made from.
+
+    Attributes:
+        vectors: ``(L, C, R, T)`` float32, orthonormal rows.
+        coefficients: ``(L, C, R, K)`` float64, the same in dictionary vectors.
+        singular_values: of the space unfolding.
+        tucker: core and factors of the filled tensor.
+    """
+
+    vectors: np.ndarray
+    coefficients: np.ndarray
+    singular_values: np.ndarray
+    tucker: Tucker
+
+
+def factorise(
+    tensor: np.ndarray,
+    relaxation: np.ndarray,
+    rank: int,
+    ranks: tuple[int | None, int | None, int | None] = (None, None, None),
+) -> Basis:
+    """``Phi = G_(1) (U_tau x U_r x U_c)^T`` by HOSVD, rows made orthonormal.
+
+    Args:
+        tensor: ``(p, C, R, K)`` filled.
+        relaxation: ``(K, T)`` orthonormal rows.
+        rank: ``L``.
+        ranks: of the cardiac, respiratory and inversion axes; None for all of it.
+
+    Raises:
+        BadInput: the tensor does not hold that many components.
+    """
+    tucker = hosvd(tensor, (rank, *ranks))
+    core = tucker.core
+    possible = min(core.shape[0], int(np.prod(core.shape[1:])))
+    if possible < rank:
+        raise BadInput(
+            f"A basis of {rank} components was asked for; the navigators hold {possible}.",
+            "Ask for a smaller rank, or for more bins.",
+        )
+    # Truncation of the other axes leaves the rows of the core only nearly orthogonal.
+    rows = np.linalg.svd(unfold(core, 0), full_matrices=False)[2]
+    coefficients = rows.reshape(core.shape)
+    for mode in (1, 2, 3):
+        coefficients = mode_product(coefficients, tucker.factors[mode], mode)
+    vectors = mode_product(coefficients, relaxation.T, 3).astype(np.float32)
+    return Basis(vectors, coefficients, tucker.singular_values[0], tucker)
