@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from mriforge.physics.nufft_exact import ExactDft
-from mriforge.physics.nufft_gridding import Gridding
+from mriforge.physics.nufft_gridding import Gridding, keeps_its_table
 
 BACKENDS = ("auto", "finufft", "gridding", "exact")
 _PLANS_KEPT = 4
@@ -35,7 +35,8 @@ class Nufft:
         shape: ``(ny, nx)`` in pixels.
         tolerance: relative error to aim at. Single precision cannot do better than about 1e-5.
         backend: ``finufft`` (CPU only, optional package), ``gridding`` (ours, any device),
-            ``exact`` (slow), or ``auto``: the fastest that is there.
+            ``exact`` (slow), or ``auto``: ours, or finufft where it is installed and the table
+            of ours would be too large to be kept.
 
     Attributes:
         backend: what was chosen.
@@ -62,7 +63,8 @@ class Nufft:
         self.tolerance = tolerance
         self.device = points.device
         if backend == "auto":
-            backend = "finufft" if self.device.type == "cpu" and has_finufft() else "gridding"
+            kept = self.device.type != "cpu" or keeps_its_table(self.samples, tolerance)
+            backend = "finufft" if not kept and has_finufft() else "gridding"
         self.backend = backend
         make = {"finufft": _Finufft, "gridding": Gridding, "exact": ExactDft}[backend]
         self._engine = make(points, self.shape, tolerance)
