@@ -141,7 +141,7 @@ def same_window(nodes: Sequence[slicer.vtkMRMLVolumeNode], memory: DisplayMemory
         ratio = own[1] / common[1] if common[1] else 1.0
         chosen = common if 1 / _OTHER_UNITS <= ratio <= _OTHER_UNITS else own
         memory.keep(display)
-        _set_window(display, *chosen)
+        set_window(display, *chosen)
 
 
 def show_voxels(node: slicer.vtkMRMLVolumeNode, memory: DisplayMemory) -> None:
@@ -154,7 +154,7 @@ def show_voxels(node: slicer.vtkMRMLVolumeNode, memory: DisplayMemory) -> None:
 
 def style_ssim(node: slicer.vtkMRMLVolumeNode, memory: DisplayMemory | None = None) -> None:
     """Colors of an SSIM map, always from 0 to 1: maps of different runs can be compared."""
-    _style(node, SSIM_COLORS, (0.0, 1.0), memory)
+    style_map(node, SSIM_COLORS, (0.0, 1.0), memory)
 
 
 def style_difference(
@@ -170,7 +170,7 @@ def style_difference(
         memory: remembers how the map was shown before.
     """
     limit = difference_limit(node) if limit is None else abs(limit)
-    _style(node, DIFFERENCE_COLORS, (-limit, limit), memory)
+    style_map(node, DIFFERENCE_COLORS, (-limit, limit), memory)
 
 
 def style_residuals(
@@ -183,13 +183,18 @@ def style_residuals(
     """
     limit = max((difference_limit(node) for node in nodes), default=1.0)
     for node in nodes:
-        _style(node, RESIDUAL_COLORS, (0.0, limit), memory)
+        style_map(node, RESIDUAL_COLORS, (0.0, limit), memory)
 
 
 def add_legend(
-    node: slicer.vtkMRMLVolumeNode, role: str, memory: DisplayMemory
+    node: slicer.vtkMRMLVolumeNode, role: str, memory: DisplayMemory | None = None
 ) -> slicer.vtkMRMLNode | None:
-    """Adds the color legend of an SSIM, difference or residual map, if it has none; returns it."""
+    """Adds the color legend of a map, if it has none; returns it.
+
+    Args:
+        role: "ssim", "difference", "residual", "t1" or "t1_quality".
+        memory: remembers that the legend was added, to take it away again.
+    """
     if scalar_display(node) is None:
         return None
     logic = slicer.modules.colors.logic()
@@ -197,16 +202,19 @@ def add_legend(
     if legend is not None:
         return legend  # the user may have styled it
     legend = logic.AddDefaultColorLegendDisplayNode(node)
-    memory.keep_legend(legend)
+    if memory is not None:
+        memory.keep_legend(legend)
+    title, form, count = {
+        "ssim": (_("SSIM"), "%.1f", 6),
+        "difference": (_("Difference"), "%.3g", 5),
+        "residual": (_("Residual"), "%.3g", 5),
+        "t1": (_("T1 (ms)"), "%.0f", 6),
+        "t1_quality": (_("Fit quality"), "%.2f", 5),
+    }[role]
     blocked = legend.StartModify()
-    if role == "ssim":
-        legend.SetTitleText(_("SSIM"))
-        legend.SetLabelFormat("%.1f")
-        legend.SetNumberOfLabels(6)
-    else:
-        legend.SetTitleText(_("Difference") if role == "difference" else _("Residual"))
-        legend.SetLabelFormat("%.3g")
-        legend.SetNumberOfLabels(5)
+    legend.SetTitleText(title)
+    legend.SetLabelFormat(form)
+    legend.SetNumberOfLabels(count)
     # Small enough for a view of 300 pixels, and not over the middle of the image.
     legend.SetSize(0.14, 0.45)
     legend.SetPosition(0.97, 0.5)
@@ -219,12 +227,13 @@ def add_legend(
     return legend
 
 
-def _style(
+def style_map(
     node: slicer.vtkMRMLVolumeNode,
     colors: str,
     values: tuple[float, float],
-    memory: DisplayMemory | None,
+    memory: DisplayMemory | None = None,
 ) -> None:
+    """Shows a map in the color table of ID ``colors``, from the first to the second value."""
     display = scalar_display(node)
     if display is None:
         return
@@ -233,11 +242,12 @@ def _style(
     blocked = display.StartModify()
     if node.GetScene() and node.GetScene().GetNodeByID(colors):
         display.SetAndObserveColorNodeID(colors)
-    _set_window(display, *values)
+    set_window(display, *values)
     display.EndModify(blocked)
 
 
-def _set_window(display: slicer.vtkMRMLNode, low: float, high: float) -> None:
+def set_window(display: slicer.vtkMRMLNode, low: float, high: float) -> None:
+    """Black at ``low`` and white at ``high``, whatever the voxels are."""
     display.AutoWindowLevelOff()
     display.SetWindowLevelMinMax(low, high)
 

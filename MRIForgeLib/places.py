@@ -90,6 +90,11 @@ class Place:
             beside_sequence=HierarchyPlace.of(source.sequence),
         )
 
+    @classmethod
+    def in_scene(cls, scene: slicer.vtkMRMLScene, name: str) -> Place:
+        """The place of a result whose input is not a node, but a file called ``name``."""
+        return cls(scene, name, None, HierarchyPlace(scene, 0, 0))
+
     def node(self, node_id: str | None) -> slicer.vtkMRMLNode | None:
         """A remembered node; None when it is gone."""
         return self.scene.GetNodeByID(node_id) if node_id else None

@@ -30,6 +30,7 @@ from MRIForgeLib import dependencies, layout, sample_data
 from MRIForgeLib.charts import quality_chart
 from MRIForgeLib.comparison import Comparison
 from MRIForgeLib.display import show_volume
+from MRIForgeLib.live_charts import TuningChart
 from MRIForgeLib.nodes import sequence_of
 from MRIForgeLib.provenance import keep_in_files_after_loading
 from MRIForgeLib.run import stop_all
@@ -310,7 +311,7 @@ class SuperResMRIWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, View)
                 return
             self.runSection.drop_charts()
             if wishes.learns:
-                self.runSection.follow_tuning(wishes.input_node.GetName())
+                self.runSection.follow(TuningChart(wishes.input_node.GetName()))
             self._start(SuperresSession(wishes, self))
 
     def onCoarseButton(self, checked=False) -> None:
@@ -381,7 +382,7 @@ class SuperResMRIWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, View)
             sequence = source.sequence
             index = sequence.GetIndexName(), sequence.GetIndexUnit()
             chart = quality_chart(figures["frames"], *index, name=nodes["result"].GetName())
-            self.runSection.show_quality(chart)
+            self.runSection.show_charts(chart)
 
     def ended(self, error) -> None:
         session, self.session = self.session, None

@@ -13,6 +13,7 @@ from mriforge.interslice.wish import SlicePlan, plan_slices, thickest_axis
 from mriforge.superres.choices import DEFAULT_MODEL, INPLANE, SLICES, Choice, choice_named
 from mriforge.superres.wish import Target, plan_target
 from mriforge.volume import Grid
+from MRIForgeLib.devices import Device
 
 TUNING_MINUTES = (2, 5, 10, 30)
 """Stops of the time slider; the stop after them stands for whole epochs."""
@@ -38,25 +39,6 @@ class TargetKind(Enum):
             TargetKind.SPACING: _("Voxel size"),
             TargetKind.LIKE: _("Like another volume"),
         }[kind]
-
-
-class Device(Enum):
-    """Where to compute; the names are those of the command line."""
-
-    AUTO = "auto"
-    CPU = "cpu"
-    CUDA = "cuda"
-    MPS = "mps"
-
-    @staticmethod
-    def label(device: Device) -> str:
-        """Text of the entry in a list."""
-        return {
-            Device.AUTO: _("Automatic"),
-            Device.CPU: _("Processor (CPU)"),
-            Device.CUDA: _("NVIDIA graphics card (CUDA)"),
-            Device.MPS: _("Apple graphics (MPS)"),
-        }[device]
 
 
 class Profile(Enum):

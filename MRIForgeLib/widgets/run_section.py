@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import slicer
@@ -10,7 +10,9 @@ from slicer.i18n import tr as _
 
 from mriforge.errors import Cancelled, MRIForgeError
 from MRIForgeLib import dependencies
-from MRIForgeLib.charts import QualityChart, TuningChart, plot_view_node
+from MRIForgeLib.charts import Charts
+from MRIForgeLib.live_charts import LiveCharts
+from MRIForgeLib.widgets.plots import PlotStrip
 
 
 class RunSection:
@@ -20,15 +22,21 @@ class RunSection:
         ui: the panel's widgets by name.
         locked: sections whose contents must not be changed while a job runs.
         owner: gives the node that the panel's plot views belong to.
+        views: numbers of the plot views, see :class:`MRIForgeLib.widgets.plots.PlotStrip`.
     """
 
-    def __init__(self, ui: Any, locked: Iterable[Any], owner: Callable[[], Any]) -> None:
-        self.ui, self.locked, self.owner = ui, tuple(locked), owner
-        self.chart: TuningChart | None = None
-        self._plots: list[Any] = []
+    def __init__(
+        self,
+        ui: Any,
+        locked: Iterable[Any],
+        owner: Callable[[], Any],
+        views: Sequence[int] = (1, 2),
+    ) -> None:
+        self.ui, self.locked = ui, tuple(locked)
+        self.chart: LiveCharts | None = None
+        self.strip = PlotStrip(ui.chartWidget, owner, views)
         ui.copyLogButton.connect("clicked(bool)", self.copy_log)
         ui.clearLogButton.connect("clicked(bool)", lambda checked: ui.logTextEdit.clear())
-        ui.chartWidget.setVisible(False)
         self.show_busy(False, False)
 
     def install_packages(self, requester: str) -> bool:
@@ -98,54 +106,30 @@ class RunSection:
         self.ui.logSection.collapsed = False
         slicer.util.errorDisplay("\n\n".join(filter(None, (error.message, error.hint))))
 
-    def follow_tuning(self, name: str) -> None:
-        """Shows empty charts of the loss and of the held-out quality; earlier ones go."""
+    def follow(self, chart: LiveCharts) -> None:
+        """Shows charts that grow with :meth:`add_to_chart`; earlier ones go."""
         self.drop_charts()
-        self.chart = TuningChart(name)
-        loss, quality = self._plot_views()
-        self.chart.show_in(loss)
-        self.chart.show_in(quality, quality=True)
-        self._fit()
+        self.chart = chart
+        self.strip.show(chart)
 
-    def show_quality(self, chart: QualityChart) -> None:
-        """Shows charts of PSNR and SSIM over a series, instead of those of the tuning."""
-        psnr, ssim = self._plot_views()
-        chart.show_in(psnr)
-        chart.show_in(ssim, ssim=True)
-        self._fit()
+    def show_charts(self, charts: Charts) -> None:
+        """Shows other charts, instead of those that have grown."""
+        self.strip.show(charts)
 
     def add_to_chart(self, values: Mapping[str, Any]) -> None:
         """Live figures of a job."""
         if self.chart is not None and self.chart.add(dict(values)):
-            self._fit()
+            self.strip.fit()
 
     def flush_chart(self) -> None:
         """Draw what has not been drawn yet."""
         if self.chart is not None:
             self.chart.flush()
-            self._fit()
-
-    def _fit(self) -> None:
-        """The axes as long as the lines: plot views keep the range that they began with."""
-        self.ui.chartWidget.setVisible(True)
-        for plot in self._plots:
-            plot.fitToContent()
-
-    def _plot_views(self) -> list[Any]:
-        """Nodes of two plot views, made when first needed: each costs a graphics context."""
-        nodes = [plot_view_node(number, self.owner()) for number in (1, 2)]
-        if not self._plots:
-            for node in nodes:
-                plot = slicer.qMRMLPlotView()
-                plot.setMRMLScene(slicer.mrmlScene)
-                plot.setMRMLPlotViewNode(node)
-                self.ui.chartWidget.layout().addWidget(plot)
-                self._plots.append(plot)
-        return nodes
+            self.strip.fit()
 
     def drop_charts(self, scene_closed: bool = False) -> None:
         """Hide the chart and remove its nodes, which a closed scene has removed itself."""
         if self.chart is not None and not scene_closed:
             self.chart.remove()
         self.chart = None
-        self.ui.chartWidget.setVisible(False)
+        self.strip.hide()

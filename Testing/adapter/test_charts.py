@@ -18,6 +18,13 @@ def charts(app, scene):
     return charts
 
 
+@pytest.fixture
+def live(app, scene):
+    from MRIForgeLib import live_charts
+
+    return live_charts
+
+
 def column(table, number) -> np.ndarray:
     return np.array(vtk_to_numpy(table.GetTable().GetColumn(number)))
 
@@ -37,8 +44,8 @@ def series_of(chart):
     return next(line for line in lines if line.GetYColumnName() == chart.GetYAxisTitle())
 
 
-def test_loss_and_quality_are_drawn_from_the_metrics(charts):
-    chart = charts.TuningChart("Adapting to T1")
+def test_loss_and_quality_are_drawn_from_the_metrics(live):
+    chart = live.TuningChart("Adapting to T1")
     chart.add(validation(0, 0.0))
     chart.add(training(10, 0.5))
     chart.add(validation(25, 1.2, loss=0.3))
@@ -50,8 +57,8 @@ def test_loss_and_quality_are_drawn_from_the_metrics(charts):
     assert column(quality, 1).tolist() == [0, 1.2]
 
 
-def test_the_charts_are_labelled(charts):
-    chart = charts.TuningChart("Adapting to T1")
+def test_the_charts_are_labelled(live):
+    chart = live.TuningChart("Adapting to T1")
     assert chart.node.GetTitle() == "Adapting to T1: training loss"
     assert chart.node.GetXAxisTitle() == "Step"
     assert chart.node.GetYAxisTitle() == "Training loss"
@@ -63,8 +70,8 @@ def test_the_charts_are_labelled(charts):
         assert [series.GetXColumnName(), series.GetYColumnName()] == names
 
 
-def test_a_loss_over_decades_is_logarithmic_unless_it_reaches_zero(charts):
-    chart = charts.TuningChart("T")
+def test_a_loss_over_decades_is_logarithmic_unless_it_reaches_zero(live):
+    chart = live.TuningChart("T")
     logarithmic = []
     for step, loss in enumerate((0.2, 0.15, 0.005, -0.1)):
         chart.add(training(step, loss))
@@ -74,8 +81,8 @@ def test_a_loss_over_decades_is_logarithmic_unless_it_reaches_zero(charts):
     assert not chart.quality_node.GetYAxisLogScale()
 
 
-def test_the_first_quality_figure_that_comes_is_drawn(charts):
-    chart = charts.TuningChart("T")
+def test_the_first_quality_figure_that_comes_is_drawn(live):
+    chart = live.TuningChart("T")
     chart.add({"step": 5, "dice": 0.8, "accuracy": 0.9})
     chart.add({"step": 6, "dice": 0.85, "accuracy": 0.95})
     chart.flush()
@@ -91,16 +98,16 @@ def test_the_first_quality_figure_that_comes_is_drawn(charts):
     [{}, {"loss": 1.0}, {"step": None, "loss": 1.0}, {"step": 3, "loss": math.nan},
      {"step": 3, "loss": math.inf}, {"step": 3, "loss": "high"}, {"step": 3, "loss": None}],
 )  # fmt: skip
-def test_metrics_that_cannot_be_drawn_are_left_out(charts, metric):
-    chart = charts.TuningChart("T")
+def test_metrics_that_cannot_be_drawn_are_left_out(live, metric):
+    chart = live.TuningChart("T")
     chart.add(training(1))
     chart.add(metric)
     chart.flush()
     assert column(series_of(chart.node).GetTableNode(), 0).tolist() == [1]
 
 
-def test_many_points_are_thinned_out_by_averaging(charts):
-    chart = charts.TuningChart("T")
+def test_many_points_are_thinned_out_by_averaging(live):
+    chart = live.TuningChart("T")
     count = 50_000
     for step in range(count):
         chart.add(training(step, 1.0 + step % 2))
@@ -113,16 +120,16 @@ def test_many_points_are_thinned_out_by_averaging(charts):
     np.testing.assert_allclose(losses[:-1], 1.5)
 
 
-def test_the_last_point_is_there_before_its_neighbors_come(charts):
-    chart = charts.TuningChart("T")
+def test_the_last_point_is_there_before_its_neighbors_come(live):
+    chart = live.TuningChart("T")
     for step in range(2001):
         chart.add(training(step))
     chart.flush()
     assert column(series_of(chart.node).GetTableNode(), 0)[-1] == 2000
 
 
-def test_adding_is_cheap_and_changes_the_nodes_rarely(charts):
-    chart = charts.TuningChart("T")
+def test_adding_is_cheap_and_changes_the_nodes_rarely(live):
+    chart = live.TuningChart("T")
     table = series_of(chart.node).GetTableNode()
     changes = []
     table.AddObserver("ModifiedEvent", lambda *_: changes.append(1))
@@ -141,8 +148,8 @@ def test_adding_is_cheap_and_changes_the_nodes_rarely(charts):
     assert 1 <= len(changes) <= 3 * updates
 
 
-def test_the_plot_hears_of_new_points(charts):
-    chart = charts.TuningChart("T")
+def test_the_plot_hears_of_new_points(live):
+    chart = live.TuningChart("T")
     assert chart.node.GetNumberOfPlotSeriesNodes() == 0
     for step in (1, 2):
         chart.add(training(step))
@@ -157,9 +164,9 @@ def test_the_plot_hears_of_new_points(charts):
     assert heard
 
 
-def test_nodes_lie_in_one_folder_that_goes_with_them(charts, scene):
+def test_nodes_lie_in_one_folder_that_goes_with_them(live, scene):
     tree = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
-    first, second = charts.TuningChart("A"), charts.TuningChart("B")
+    first, second = live.TuningChart("A"), live.TuningChart("B")
     folder = tree.GetItemChildWithName(tree.GetSceneItemID(), "MRIForge charts")
     assert folder
     for node in first.nodes + second.nodes:
@@ -174,8 +181,8 @@ def test_nodes_lie_in_one_folder_that_goes_with_them(charts, scene):
         assert scene.GetNumberOfNodesByClass(f"vtkMRML{kind}Node") == 0
 
 
-def test_nodes_deleted_meanwhile_do_no_harm(charts, scene):
-    chart = charts.TuningChart("T")
+def test_nodes_deleted_meanwhile_do_no_harm(live, scene):
+    chart = live.TuningChart("T")
     chart.add(training(1))
     for node in chart.nodes:
         scene.RemoveNode(node)
@@ -187,8 +194,8 @@ def test_nodes_deleted_meanwhile_do_no_harm(charts, scene):
     chart.remove()
 
 
-def test_a_closed_scene_does_no_harm(charts, scene):
-    chart = charts.TuningChart("T")
+def test_a_closed_scene_does_no_harm(live, scene):
+    chart = live.TuningChart("T")
     scene.Clear(False)
     chart.add(training(2))
     chart.add(validation(3, 0.2))
@@ -197,8 +204,8 @@ def test_a_closed_scene_does_no_harm(charts, scene):
     assert chart.nodes == []
 
 
-def test_plot_views_show_the_charts(charts, scene):
-    chart = charts.TuningChart("T")
+def test_plot_views_show_the_charts(charts, live, scene):
+    chart = live.TuningChart("T")
     owner = scene.AddNewNodeByClass("vtkMRMLScriptedModuleNode")
     first, second = (charts.plot_view_node(number, owner) for number in (1, 2))
     assert first is charts.plot_view_node(1, owner) and first is not second
@@ -245,11 +252,11 @@ def test_quality_without_an_index_is_over_frames(charts):
     assert charts.quality_chart(FRAMES).psnr_node.GetXAxisTitle() == "Frame"
 
 
-def test_charts_work_without_a_main_window(charts):
+def test_charts_work_without_a_main_window(live):
     import host
 
     with host.without_main_window():
-        chart = charts.TuningChart("T")
+        chart = live.TuningChart("T")
         chart.add(training(1))
         chart.flush()
         assert len(chart.nodes) == 6

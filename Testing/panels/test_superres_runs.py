@@ -44,7 +44,7 @@ def test_cancel_leaves_no_process_and_the_scene_as_it_was(panel, scene) -> None:
     longest = max(tables, key=lambda table: table.GetNumberOfRows())
     last = longest.GetTable().GetValue(longest.GetNumberOfRows() - 1, 0).ToDouble()
     host.process_events(0.3)
-    axes = [plot.chart().GetAxis(vtk.vtkAxis.BOTTOM) for plot in panel.runSection._plots]
+    axes = [plot.chart().GetAxis(vtk.vtkAxis.BOTTOM) for plot in panel.runSection.strip.plots]
     assert max(axis.GetMaximum() for axis in axes) >= last, "the lines leave the charts"
     assert ui.statusLabel.text
     ui.applyButton.click()
