@@ -38,6 +38,8 @@ NOISE_SAMPLES = 4096
 FINER_CARDIAC, FINER_RESPIRATORY = 3, 3
 """States for each bin when motion is continuous."""
 _TOLERANCE = 1e-5
+_VALUES_AT_ONCE = 1 << 22
+"""Samples of tissues and coils that are held at once (32 MiB)."""
 
 
 @dataclass(frozen=True)
@@ -298,13 +300,17 @@ def _measure(
     nufft = Nufft(torch.from_numpy(np.ascontiguousarray(points)), shape, tolerance=_TOLERANCE)
     ramp = np.exp(-2j * np.pi * (points[..., 0] * offset[1] + points[..., 1] * offset[0]))
     ramp = ramp.astype(np.complex64)
-    for coil, weight in enumerate(weights):
-        found = nufft.forward(torch.from_numpy(images[seen] * weight)).numpy()
-        found = found.reshape(len(seen), *ramp.shape) * ramp
-        here = found[:, : len(imaging)]
-        kspace[imaging, coil] += np.einsum("ts,tsn->sn", along[np.ix_(seen, imaging)], here)
+    together = max(1, _VALUES_AT_ONCE // (len(seen) * ramp.size))
+    for start in range(0, len(weights), together):
+        coils = slice(start, start + together)
+        stack = images[seen] * weights[coils, None]
+        found = nufft.forward(torch.from_numpy(stack)).numpy()
+        found = found.reshape(*stack.shape[:2], *ramp.shape) * ramp
+        here = found[:, :, : len(imaging)]
+        kspace[imaging, coils] += np.einsum("ts,ctsn->scn", along[np.ix_(seen, imaging)], here)
         if len(navigators):
-            kspace[navigators, coil] += along[np.ix_(seen, navigators)].T @ found[:, -1]
+            seen_by = np.einsum("ts,ctn->scn", along[np.ix_(seen, navigators)], found[:, :, -1])
+            kspace[navigators, coils] += seen_by
 
 
 def object_phase(subject: Subject, pixels: int) -> np.ndarray:

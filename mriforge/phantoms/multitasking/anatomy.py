@@ -72,6 +72,7 @@ class Subject:
         rv_mm: semi-axes of the right ventricle at end-diastole.
         rv_change_mm: how much they shrink.
         papillary: angles of the papillary muscles in radians, and their radius in mm.
+        epicardial_fat_mm: thickness of the fat around the heart.
         length_mm: from the slice to the apex; thicker slabs show it.
         breathing_mm: how far the heart moves, ``(x, y)``; liver and spleen as far in y.
         chest_mm: how far the chest wall moves.
@@ -110,6 +111,7 @@ class Subject:
     rv_mm: tuple[float, float] = (31.0, 35.0)
     rv_change_mm: tuple[float, float] = (5.0, 4.0)
     papillary: tuple[float, float, float] = (0.9, 2.3, 4.2)
+    epicardial_fat_mm: float = 0.0
     length_mm: float = 62.0
     breathing_mm: tuple[float, float] = (3.0, 12.0)
     chest_mm: float = 1.5
@@ -219,6 +221,7 @@ def _random(seed: int, rng: np.random.Generator) -> Subject:
             base.papillary[1] + float(rng.uniform(-0.4, 0.4)),
             about(base.papillary[2], 0.15),
         ),
+        epicardial_fat_mm=float(rng.uniform(0, 2.5)),
         length_mm=about(base.length_mm, 0.1),
         breathing_mm=(float(rng.uniform(0, 5)), float(rng.uniform(6, 16))),
         chest_mm=float(rng.uniform(0.8, 2.5)),

@@ -17,6 +17,7 @@ from mriforge.phantoms.multitasking.anatomy import Ellipse, Subject
 AIR = 255
 CARDIAC_BINS = 20
 RESPIRATORY_BINS = 6
+RV_WALL_MM = 3.0
 
 
 @dataclass(frozen=True)
@@ -62,15 +63,24 @@ class Renderer:
     def labels(self, state: State) -> np.ndarray:
         """Tissue numbers ``(2 N, 2 N)`` uint8 of the sub-pixels, :data:`AIR` outside."""
         labels = self._chest(state.inspiration).copy()
-        rows, columns = (slice(2 * s.start, 2 * s.stop) for s in self.window)
-        labels[rows, columns] = self._paint_heart(labels[rows, columns], rows, columns, state)
+        self._paint_heart(self.within(labels), state)
         return labels
 
     def window_labels(self, state: State) -> np.ndarray:
         """As :meth:`labels`, only within :attr:`window`."""
+        labels = self.within(self._chest(state.inspiration)).copy()
+        self._paint_heart(labels, state)
+        return labels
+
+    def within(self, labels: np.ndarray) -> np.ndarray:
+        """The part of ``labels`` that is within :attr:`window`; a view."""
+        rows, columns = self._window_of_labels
+        return labels[rows, columns]
+
+    @property
+    def _window_of_labels(self) -> tuple[slice, slice]:
         rows, columns = (slice(2 * s.start, 2 * s.stop) for s in self.window)
-        chest = self._chest(state.inspiration)[rows, columns].copy()
-        return self._paint_heart(chest, rows, columns, state)
+        return rows, columns
 
     def fractions(self, labels: np.ndarray) -> np.ndarray:
         """Area fractions ``(tissue, N, N)`` float32 of fine pixels."""
@@ -131,13 +141,13 @@ class Renderer:
         paint(who.aorta, "blood")
         return labels
 
-    def _paint_heart(
-        self, labels: np.ndarray, rows: slice, columns: slice, state: State
-    ) -> np.ndarray:
+    def _paint_heart(self, labels: np.ndarray, state: State) -> None:
+        """Paints into the labels of the window."""
         who, tissue = self.subject, self._tissue
+        rows, columns = self._window_of_labels
         part = self.z_mm / who.length_mm
         if abs(part) >= 1:
-            return labels
+            return
         size = float(np.sqrt(1 - part**2))
         k = state.contraction
         x = who.heart[0] + who.breathing_mm[0] * state.inspiration
@@ -158,9 +168,10 @@ class Renderer:
         def paint(shape: Ellipse, name: str) -> None:
             labels[self._inside(shape, rows, columns)] = tissue[name]
 
-        paint(rv.grown(5.0), "fat")
-        paint(outer.grown(2.0), "fat")
-        paint(rv.grown(3.0), "myocardium")
+        if who.epicardial_fat_mm > 0:
+            paint(rv.grown(RV_WALL_MM + who.epicardial_fat_mm), "fat")
+            paint(outer.grown(who.epicardial_fat_mm), "fat")
+        paint(rv.grown(RV_WALL_MM), "myocardium")
         paint(rv, "blood")
         paint(outer, "myocardium")
         if who.lesion is not None:
@@ -172,7 +183,6 @@ class Renderer:
             place = max(endo - 1.3 * radius, 0.0)
             at = Ellipse(x + place * np.cos(angle), y + place * np.sin(angle), radius, radius)
             paint(at, "myocardium")
-        return labels
 
     def _sector(self, x: float, y: float, rows: slice, columns: slice) -> np.ndarray:
         lesion = self.subject.lesion
@@ -183,13 +193,15 @@ class Renderer:
 
 def fractions(labels: np.ndarray, tissues: int, factor: int) -> np.ndarray:
     """Area fractions ``(tissue, ny / factor, nx / factor)`` float32 of blocks of labels."""
-    ny, nx = labels.shape
-    blocks = labels.reshape(ny // factor, factor, nx // factor, factor)
-    found = [
-        (blocks == number).sum((1, 3), dtype=np.uint8 if factor < 16 else np.int32)
-        for number in range(tissues)
-    ]
-    return np.stack(found).astype(np.float32) / factor**2
+    blocks = [labels[i::factor, j::factor] for i in range(factor) for j in range(factor)]
+    found = np.zeros((tissues, *blocks[0].shape), np.float32)
+    present = np.unique(labels)
+    for number in present[present < tissues]:
+        count = np.zeros(blocks[0].shape, np.uint8)
+        for block in blocks:
+            count += block == number
+        np.multiply(count, np.float32(1 / factor**2), out=found[number])
+    return found
 
 
 def polynomials(pixels: int, weights: tuple[float, float, float, float]) -> np.ndarray:

@@ -33,18 +33,18 @@ def true_images(
     tissues = len(renderer.subject.tissues)
     shape = (tissues, CARDIAC_BINS, RESPIRATORY_BINS, fine // 2, fine // 2)
     areas, images = np.empty(shape, np.float32), np.empty(shape, np.complex64)
+    coarse = tuple(slice(s.start // 2, s.stop // 2) for s in (rows, columns))
     for r in range(RESPIRATORY_BINS):
-        base = renderer.fractions(renderer.labels(State.of_bins(0, r)))
-        still = _limited(base * phase, limit, limit)
-        for c in range(CARDIAC_BINS):
+        first = renderer.labels(State.of_bins(0, r))
+        base = renderer.fractions(first)
+        areas[:, :, r] = _coarse(first, tissues, (slice(0, fine // 2),) * 2)[:, None]
+        images[:, :, r] = _limited(base * phase, limit, limit)[:, None]
+        for c in range(1, CARDIAC_BINS):
             events.check_cancelled()
             events.progress((r + c / CARDIAC_BINS) / RESPIRATORY_BINS, "rendering the truth")
             labels = renderer.labels(State.of_bins(c, r))
-            # Coarse pixel x is centred on fine pixel 2 x: two sub-pixels to either side.
-            areas[:, c, r] = fractions(np.roll(labels, (1, 1), (0, 1)), tissues, 4)
-            images[:, c, r] = still
-            change = renderer.fractions(renderer.window_labels(State.of_bins(c, r)))
-            change -= base[:, rows, columns]
+            areas[:, c, r, *coarse] = _coarse(labels, tissues, coarse)
+            change = renderer.fractions(renderer.within(labels)) - base[:, rows, columns]
             for t in np.flatnonzero(np.abs(change).max((1, 2))):
                 moved = change[t] * phase[rows, columns]
                 images[t, c, r] += _limited(moved, limit[:, rows], limit[:, columns])
@@ -62,6 +62,15 @@ def band_limit(fine: int) -> np.ndarray:
     apart = np.subtract.outer(np.arange(coarse) - coarse // 2, (np.arange(fine) - coarse) / 2)
     waves = np.cos(2 * np.pi * apart[..., None] * frequency / coarse)
     return (waves @ weight / fine).astype(np.float32)
+
+
+def _coarse(labels: np.ndarray, tissues: int, window: tuple[slice, slice]) -> np.ndarray:
+    """Area fractions of the coarse pixels of a window.
+
+    Coarse pixel ``x`` is centred on fine pixel ``2 x``: two sub-pixels to either side of it.
+    """
+    rows, columns = (slice(4 * s.start, 4 * s.stop) for s in window)
+    return fractions(np.roll(labels, (1, 1), (0, 1))[rows, columns], tissues, 4)
 
 
 def _limited(images: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
