@@ -56,7 +56,7 @@ class SubspaceOperator:
             yield (number - self.partitions // 2) % self.partitions, mine
 
     def A(self, factors: Tensor) -> Tensor:
-        """Data ``(C, s, n)`` of spatial factors ``(L, z, ny, nx)``; slow, one transform for each."""
+        """Data ``(C, s, n)`` of factors ``(L, z, ny, nx)``; slow, by explicit transforms."""
         samples = self.trajectory.shape[1]
         data = factors.new_zeros(self.maps.shape[0], len(self.trajectory), samples)
         shape = tuple(self.maps.shape[2:])

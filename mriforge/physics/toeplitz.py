@@ -15,13 +15,37 @@ and matrix products run over the same memory without a transposition.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
+import scipy.fft
 import torch
 from torch import Tensor
 
 PHASES = ((0, 0), (0, 1), (1, 0), (1, 1))
 """Even (0) or odd (1) frequencies of the doubled grid, along y and x."""
+
+
+def transform(values: Tensor, axes: Sequence[int], inverse: bool = False) -> Tensor:
+    """Fourier transform along ``axes``; ``values`` may be overwritten.
+
+    On a CPU by SciPy: torch transposes the memory of whatever is not transformed along its last
+    axes, which costs more than the transform.
+    """
+    if values.device.type != "cpu":
+        run = torch.fft.ifftn if inverse else torch.fft.fftn
+        return run(values, dim=tuple(axes))
+    run = scipy.fft.ifftn if inverse else scipy.fft.fftn
+    array = values.contiguous().numpy()
+    workers = torch.get_num_threads()
+    return torch.from_numpy(run(array, axes=tuple(axes), workers=workers, overwrite_x=True))
+
+
+def hermitian_transform(half: Tensor, shape: tuple[int, int]) -> Tensor:
+    """Real spectra ``(p, *shape)`` of Hermitian ``half`` ``(p, ny, nx // 2 + 1)``."""
+    if half.device.type != "cpu":
+        return torch.fft.hfft2(half, s=shape)
+    workers = torch.get_num_threads()
+    return torch.from_numpy(scipy.fft.hfft2(half.numpy(), s=shape, workers=workers))
 
 
 def pairs(rank: int) -> tuple[Tensor, Tensor]:
@@ -72,7 +96,7 @@ class SpectrumBuilder:
         half = psf.new_zeros(count, 2 * ny, nx + 1)
         half[:, :ny, :nx] = psf[:, ny - 1 :]
         half[:, ny + 1 :, :nx] = psf[:, : ny - 1]
-        spectrum = torch.fft.hfft2(half, s=(2 * ny, 2 * nx))
+        spectrum = hermitian_transform(half, (2 * ny, 2 * nx))
         for number, (a, b) in enumerate(PHASES):
             part = spectrum[:, a::2, b::2].reshape(count, ny * nx)
             self._packed[number, partition, first : first + count] = part
@@ -85,12 +109,12 @@ class SpectrumBuilder:
         lags_y = torch.minimum(lags_y, 2 * ny - lags_y)
         lags_x = torch.arange(nx + 1, device=half.device)
         taper = ((1 - lags_y / ny)[:, None] * (1 - lags_x / nx)).to(half.real.dtype)
-        spectrum = torch.fft.hfft2(half * taper, s=(2 * ny, 2 * nx))
+        spectrum = hermitian_transform(half * taper, (2 * ny, 2 * nx))
         # Every second frequency of the doubled grid: the lags that differ by n are added.
         return spectrum[:, ::2, ::2].reshape(-1, ny * nx)
 
     def finish(self) -> tuple[Tensor, Tensor]:
-        """The spectra ``(4, partitions * ny * nx, L, L)`` and those of the circulant (without 4)."""
+        """Spectra ``(4, partitions * ny * nx, L, L)``, and the circulant's (without the 4)."""
         full = torch.stack([self._matrices(self._packed[number]) for number in range(4)])
         return full, self._matrices(self._circulant)
 
@@ -121,7 +145,7 @@ class ToeplitzNormal:
         self._coils = max(1, min(coils, working_bytes // per_coil))
         modulated = torch.stack([maps * _modulation(self.grid, phase, maps) for phase in PHASES])
         self._maps = modulated.permute(0, 2, 3, 4, 1).contiguous()
-        self._axes = (2, 1, 0) if self.grid[0] > 1 else (2, 1)
+        self._axes = (0, 1, 2) if self.grid[0] > 1 else (1, 2)
         self.lipschitz = self._largest_eigenvalue()
 
     def _largest_eigenvalue(self) -> float:
@@ -146,17 +170,18 @@ class ToeplitzNormal:
         result = torch.zeros_like(factors)
         for number, maps in self._blocks():
             coil_images = factors[..., :, None] * maps[..., None, :]
-            for axis in self._axes:
-                coil_images = torch.fft.fft(coil_images, dim=axis)
-            mixed = mix(self.spectrum[number], coil_images)
+            mixed = mix(self.spectrum[number], transform(coil_images, self._axes))
             del coil_images
-            for axis in self._axes:
-                mixed = torch.fft.ifft(mixed, dim=axis)
+            mixed = transform(mixed, self._axes, inverse=True)
             result += (mixed @ maps[..., None].conj())[..., 0]
         return result / 4
 
-    def preconditioner(self, weight: float) -> Preconditioner:
-        """``(C + weight I)^-1`` with the nearest circulant ``C`` of the psf."""
+    def preconditioner(self, weight: float | Tensor) -> Preconditioner:
+        """``(C + weight I)^-1`` with the nearest circulant ``C`` of the psf.
+
+        Args:
+            weight: one for all frequencies, or ``(z * ny * nx,)``.
+        """
         return Preconditioner(self.circulant, weight, self.grid)
 
 
@@ -180,18 +205,15 @@ def mix(matrices: Tensor, values: Tensor) -> Tensor:
 class Preconditioner:
     """An approximate inverse of the normal operator that two small transforms apply."""
 
-    def __init__(self, circulant: Tensor, weight: float, grid: tuple[int, ...]) -> None:
-        rank = circulant.shape[-1]
-        identity = torch.eye(rank, device=circulant.device)
-        self._inverse = torch.linalg.inv(circulant + weight * identity)
-        self._axes = (2, 1, 0) if grid[0] > 1 else (2, 1)
+    def __init__(self, circulant: Tensor, weight: float | Tensor, grid: tuple[int, ...]) -> None:
+        loaded = circulant.clone()
+        diagonal = loaded.diagonal(dim1=-2, dim2=-1)
+        diagonal += weight[:, None] if isinstance(weight, Tensor) else weight
+        self._inverse = torch.linalg.inv(loaded)
+        self._axes = (0, 1, 2) if grid[0] > 1 else (1, 2)
 
     def __call__(self, factors: Tensor) -> Tensor:
         """Applies it to ``factors`` ``(z, y, x, L)``."""
-        values = factors
-        for axis in self._axes:
-            values = torch.fft.fft(values, dim=axis)
+        values = transform(factors.clone(), self._axes)
         values = mix(self._inverse, values[..., None])[..., 0]
-        for axis in self._axes:
-            values = torch.fft.ifft(values, dim=axis)
-        return values
+        return transform(values, self._axes, inverse=True)

@@ -1,0 +1,1 @@
+"""Reconstruction of raw data: gridding, iterations, and a network that replaces them."""
