@@ -41,53 +41,72 @@ def soft(values: Tensor, threshold: float, size: Tensor | None = None) -> Tensor
 
 
 class WaveletSparsity:
-    """Orthonormal Daubechies wavelets in the plane; approximations are left alone.
+    """Orthonormal wavelets in the plane; approximations are left alone.
+
+    The transform is orthonormal, so that the proximal map acts on the image itself. It is shifted
+    at random each time (cycle spinning, Coifman 1995): shifts average out what a decimated
+    transform would leave at its own grid.
 
     Args:
         grid: ``(z, y, x)``.
-        name: of the wavelet.
+        name: see :func:`mriforge.physics.wavelets.scaling_filter`.
         levels: at most.
         joint: all components of a coefficient shrink together (group sparsity).
+        seed: of the shifts; None: no shifts.
     """
 
     def __init__(
-        self, grid: tuple[int, int, int], name: str = "db4", levels: int = 4, joint: bool = False
+        self,
+        grid: tuple[int, int, int],
+        name: str = "sym4",
+        levels: int = 4,
+        joint: bool = False,
+        seed: int | None = 0,
     ) -> None:
         self.joint = joint
-        self._sides = [torch.from_numpy(analysis_matrix(n, name, levels)) for n in grid[1:]]
-        coarse = [torch.arange(n) < n >> levels_possible(n, levels) for n in grid[1:]]
+        self._sides = [torch.from_numpy(analysis_matrix(n, name, levels)).float() for n in grid[1:]]
+        self._depths = [levels_possible(n, levels) for n in grid[1:]]
+        coarse = [torch.arange(n) < n >> d for n, d in zip(grid[1:], self._depths, strict=True)]
         self._kept = (coarse[0][:, None] & coarse[1][None, :])[None, :, :, None]
-
-    def _both(self, values: Tensor, transposed: bool) -> Tensor:
-        left, right = (side.to(values.device, torch.float32) for side in self._sides)
-        if transposed:
-            left, right = left.T, right.T
-        z, y, x, rank = values.shape
-        real = torch.view_as_real(values.contiguous())
-        along_y = torch.matmul(left, real.reshape(z, y, -1))
-        along_x = torch.matmul(right, along_y.reshape(z * y, x, -1))
-        return torch.view_as_complex(along_x.reshape(z, y, x, rank, 2))
+        self._generator = None if seed is None else torch.Generator().manual_seed(seed)
 
     def forward(self, factors: Tensor) -> Tensor:
-        """Coefficients, of the same shape."""
-        return self._both(factors, False)
+        """The factors themselves."""
+        return factors
 
     def adjoint(self, coefficients: Tensor) -> Tensor:
-        """The inverse."""
-        return self._both(coefficients, True)
+        """The factors themselves."""
+        return coefficients
 
     def shrink(self, coefficients: Tensor, threshold: float) -> Tensor:
-        """Soft thresholding of the details."""
-        size = coefficients.abs()
+        """Soft thresholding of the details, and back."""
+        sides = [side.to(coefficients.device) for side in self._sides]
+        if self._generator is not None:
+            sides = [
+                side.roll(int(torch.randint(1 << depth, (), generator=self._generator)), 1)
+                for side, depth in zip(sides, self._depths, strict=True)
+            ]
+        details = _both(sides[0], sides[1], coefficients)
+        size = details.abs()
         if self.joint:
             size = size.square().sum(-1, keepdim=True).sqrt()
-        return torch.where(
-            self._kept.to(size.device), coefficients, soft(coefficients, threshold, size)
+        kept = self._kept.to(size.device)
+        return _both(
+            sides[0].T, sides[1].T, torch.where(kept, details, soft(details, threshold, size))
         )
 
     def energy(self, factors: Tensor) -> Tensor:
         """Ones: the transform is orthonormal."""
         return torch.ones(factors[..., 0].numel(), device=factors.device)
+
+
+def _both(left: Tensor, right: Tensor, values: Tensor) -> Tensor:
+    """``left`` along y and ``right`` along x of ``(z, y, x, L)`` complex."""
+    z, y, x, rank = values.shape
+    real = torch.view_as_real(values.contiguous())
+    along_y = torch.matmul(left, real.reshape(z, y, -1))
+    along_x = torch.matmul(right, along_y.reshape(z * y, x, -1))
+    return torch.view_as_complex(along_x.reshape(z, y, x, rank, 2))
 
 
 class TotalVariation:
