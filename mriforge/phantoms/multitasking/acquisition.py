@@ -22,11 +22,11 @@ from mriforge.phantoms.multitasking.render import (
 from mriforge.phantoms.multitasking.true_images import true_images
 from mriforge.phantoms.multitasking.truth import Truth
 from mriforge.physics.nufft import Nufft
+from mriforge.physics.trajectory import apply_delays, delays_matrix, golden_angle, radial
 from mriforge.rawdata import RawData
 from mriforge.relaxometry.signals import ir_flash
 from mriforge.volume import Grid
 
-GOLDEN_ANGLE_DEG = 111.246117975
 PARTITION_STEP = 0.7548776662466927
 """Inverse of the plastic number: partitions spread evenly, whatever the angles do."""
 FOV_MM = 270.0
@@ -164,12 +164,10 @@ def _plan(protocol: Protocol) -> _Plan:
     pulse = (number % protocol.pulses).astype(np.int32)
     navigator = pulse % 2 == 0
     spoke = np.cumsum(~navigator) - 1
-    angles = np.where(navigator, 0.0, np.deg2rad(GOLDEN_ANGLE_DEG) * np.maximum(spoke, 0))
-    directions = np.stack([np.cos(angles), np.sin(angles)], -1)
-    position = (np.arange(protocol.samples) - protocol.samples // 2) / protocol.samples
-    nominal = position[None, :, None] * directions[:, None]
-    x, y, xy = protocol.gradient_delay
-    delay = directions @ np.array([[x, xy], [xy, y]]) / protocol.samples
+    angles = np.where(navigator, 0.0, golden_angle() * np.maximum(spoke, 0))
+    nominal = radial(angles, protocol.samples)
+    delays = delays_matrix(*protocol.gradient_delay)
+    actual = apply_delays(nominal, delays) if delays.any() else nominal
     partitions = protocol.partitions
     order = np.floor(partitions * (np.maximum(spoke, 0) * PARTITION_STEP % 1.0))
     partition = np.where(navigator, partitions // 2, order).astype(np.int32)
@@ -188,8 +186,8 @@ def _plan(protocol: Protocol) -> _Plan:
         pulse,
         navigator,
         partition,
-        nominal.astype(np.float32),
-        nominal + delay[:, None],
+        nominal,
+        actual,
         grid,
     )
 
@@ -295,7 +293,7 @@ def _measure(
     # All navigators are one line: it is transformed once.
     imaging, navigators = chosen[~plan.navigator[chosen]], chosen[plan.navigator[chosen]]
     lines = np.concatenate([imaging, navigators[:1]])
-    points = plan.actual[lines] / 2
+    points = plan.actual[lines].astype(np.float64) / 2
     shape = images.shape[1:]
     nufft = Nufft(torch.from_numpy(np.ascontiguousarray(points)), shape, tolerance=_TOLERANCE)
     ramp = np.exp(-2j * np.pi * (points[..., 0] * offset[1] + points[..., 1] * offset[0]))
