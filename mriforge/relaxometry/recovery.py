@@ -85,7 +85,7 @@ def fit_recovery(
     log_times = time_grid(model.apparent_bounds_s)
     ordered = times_s[order]
     basis = None if short else compact_basis(ordered, log_times, _SINGLE)
-    table = curve_table(ordered, log_times, basis, model.inversion, dtype, device)
+    table = curve_table(ordered, log_times, basis, model.inversion, device)
     rows = None if basis is None else torch.as_tensor(basis, dtype=dtype, device=device)
     reader = _Reader(rows, dtype, len(times_s))
     flat = series.reshape(len(series), -1)

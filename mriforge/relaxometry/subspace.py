@@ -125,7 +125,7 @@ def t1_from_coefficients(
         raise BadInput(f"A T1 map needs at least {model.parameters} inversion times.")
     times_s = np.asarray(pulses, np.float64) * model.repetition_s
     log_times = time_grid(model.apparent_bounds_s)
-    table = curve_table(times_s, log_times, basis, model.inversion, torch.float32, device)
+    table = curve_table(times_s, log_times, basis, model.inversion, device)
     matrices = [None if m is None else _real(m, device) for m in (mix, lengths)]
     samples = min(len(pulses), inner)
     flat = coefficients.reshape(len(coefficients), -1)
