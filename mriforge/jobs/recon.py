@@ -32,10 +32,13 @@ class Options:
         "text", "how the temporal basis is found", default="lrt", choices=("navigator", "lrt")
     )
     sparsity: str = option(
-        "text", "what is sparse", default="wavelet", choices=("wavelet", "tv", "llr", "none")
+        "text",
+        "what is sparse",
+        default="wavelet+llr",
+        choices=("wavelet+llr", "wavelet", "tv", "llr", "none"),
     )
     regularisation: float = option(
-        "number", "strength, relative to the data", default=0.002, at_least=0, metavar="LAMBDA"
+        "number", "strength, relative to the data", default=0.006, at_least=0, metavar="LAMBDA"
     )
     outer: int = option("integer", "outer iterations", default=8, at_least=1)
     inner: int = option("integer", "conjugate-gradient steps in each", default=3, at_least=1)

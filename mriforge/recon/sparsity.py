@@ -183,9 +183,46 @@ class LocallyLowRank:
         return torch.ones(factors[..., 0].numel(), device=factors.device)
 
 
+class Together:
+    """Wavelets first, then locally low rank: one asks each image, the other their relations.
+
+    The two proximal maps in turn are not the proximal map of the sum, but near it for the small
+    thresholds of an iteration; measured in Docs/multitasking.md.
+
+    Args:
+        grid: ``(z, y, x)``.
+        share: threshold of the singular values relative to that of the wavelets.
+    """
+
+    def __init__(self, grid: tuple[int, int, int], share: float = 3.0) -> None:
+        self._wavelets, self._low_rank = WaveletSparsity(grid), LocallyLowRank()
+        self._share = share
+
+    def forward(self, factors: Tensor) -> Tensor:
+        """The factors themselves."""
+        return factors
+
+    def adjoint(self, coefficients: Tensor) -> Tensor:
+        """The factors themselves."""
+        return coefficients
+
+    def shrink(self, coefficients: Tensor, threshold: float) -> Tensor:
+        """One after the other."""
+        wavelets = self._wavelets.shrink(coefficients, threshold)
+        return self._low_rank.shrink(wavelets, threshold * self._share)
+
+    def energy(self, factors: Tensor) -> Tensor:
+        """Ones."""
+        return self._wavelets.energy(factors)
+
+
+KINDS = ("wavelet+llr", "wavelet", "tv", "llr", "none")
+
+
 def sparsity_named(name: str, grid: tuple[int, int, int]) -> Sparsity | None:
-    """``wavelet``, ``tv``, ``llr``, or None for ``none``."""
+    """One of :data:`KINDS`; None for ``none``."""
     makers = {
+        "wavelet+llr": lambda: Together(grid),
         "wavelet": lambda: WaveletSparsity(grid),
         "tv": TotalVariation,
         "llr": LocallyLowRank,
