@@ -13,7 +13,7 @@ from mriforge.volume import Grid
 
 
 def grid_of(header: Header, head: np.void) -> Grid:
-    """The image: pixels of the encoded space (isotropic in plane), over the recon field of view."""
+    """The image: square pixels of the encoded space over the field of view of the recon space."""
     pixel = header.encoded_fov_mm[0] / header.encoded_matrix[0]
     nx, ny = (max(1, round(fov / pixel)) for fov in header.recon_fov_mm[:2])
     nz = _number_of_partitions(header)
@@ -42,6 +42,11 @@ def _number_of_partitions(header: Header) -> int:
 
 
 def partitions_of(header: Header, heads: np.ndarray, grid: Grid) -> np.ndarray:
+    """Partition numbers ``(s,)`` int32 in which ``partitions // 2`` is the centre of k-space.
+
+    Raises:
+        BadInput: a counter beyond the partitions there are.
+    """
     number = grid.shape[0]
     steps = heads["idx"]["kspace_encode_step_2"].astype(np.int32)
     _, _, centre = header.limits.get("kspace_encoding_step_2", (0, 0, number // 2))
@@ -107,6 +112,13 @@ def cycles_per_pixel(trajectory: np.ndarray, header: Header) -> tuple[np.ndarray
 
 
 def refuse_koosh_ball(trajectory: np.ndarray, grid: Grid) -> None:
+    """Refuses ``(s, n, dimensions)`` positions that run through all three dimensions.
+
+    A third value may also be a density weight; that one is never negative.
+
+    Raises:
+        BadInput: they do, or there is only one dimension.
+    """
     if trajectory.shape[2] == 1:
         raise BadInput("The trajectory has one dimension; two are needed.")
     if trajectory.shape[2] < 3 or grid.shape[0] == 1:

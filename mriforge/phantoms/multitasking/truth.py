@@ -7,11 +7,15 @@ temporal basis and the best basis there is follow from the two factors alone.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from mriforge.factors import Factors
 from mriforge.volume import Grid
+
+MOST = 64
+"""Components of a basis at most."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,12 @@ class Truth:
     def bins(self) -> tuple[int, int, int]:
         """Number of cardiac phases, respiratory phases and inversion times."""
         return (*self.images.shape[1:3], self.signals.shape[1])
+
+    @property
+    def largest_rank(self) -> int:
+        """How many components a basis can have at most."""
+        tissues, cardiac, respiratory = self.images.shape[:3]
+        return min(tissues, self.signals.shape[1]) * cardiac * respiratory
 
     @property
     def labels(self) -> dict[int, str]:
@@ -97,14 +107,17 @@ class Truth:
     def basis(self, rank: int) -> np.ndarray:
         """The real temporal basis that loses least of the truth, its energy descending.
 
+        Args:
+            rank: number of components, up to :data:`MOST`.
+
         Returns:
             ``(rank, cardiac, respiratory, inversion)`` float32, rows orthonormal.
         """
-        return self._principal(rank)[0]
+        return self._principal[0][:rank]
 
     def left_out(self, rank: int) -> float:
         """Part of the truth (root of relative energy) that no basis of this rank can hold."""
-        energies = self._principal(rank)[1]
+        energies = self._principal[1]
         return float(np.sqrt(max(energies[rank:].sum(), 0.0) / energies.sum()))
 
     def seen_by_spokes(self, images: np.ndarray) -> np.ndarray:
@@ -129,8 +142,9 @@ class Truth:
             {"source": "truth of a simulated scan"},
         )
 
-    def _principal(self, rank: int) -> tuple[np.ndarray, np.ndarray]:
-        """Basis, and energy of every component, from a Gram matrix of the tissue images.
+    @cached_property
+    def _principal(self) -> tuple[np.ndarray, np.ndarray]:
+        """The first :data:`MOST` vectors and all energies, from a Gram matrix of tissue images.
 
         With ``S = R Q`` (rows of Q orthonormal) the frames are ``(R x images)`` in the basis Q, so
         the eigenvectors of a matrix of (tissues x states) give those of all frames.
@@ -142,10 +156,13 @@ class Truth:
         gram = (parts @ parts.T).astype(np.float64)
         gram = gram.reshape(tissues, cardiac * respiratory, tissues, -1)
         gram = np.einsum("at,tsup,bu->asbp", mixing, gram, mixing, optimize=True)
-        size = tissues * cardiac * respiratory
+        size = self.largest_rank
         energies, vectors = np.linalg.eigh(gram.reshape(size, size))
-        energies, vectors = energies[::-1], vectors[:, ::-1][:, :rank]
+        energies, vectors = energies[::-1], vectors[:, ::-1][:, :MOST]
         basis = np.einsum(
-            "acrl,ia->lcri", vectors.reshape(tissues, cardiac, respiratory, -1), orthonormal
+            "acrl,ia->lcri",
+            vectors.reshape(len(mixing), cardiac, respiratory, -1),
+            orthonormal,
+            optimize=True,
         )
         return basis.astype(np.float32), np.maximum(energies, 0.0)

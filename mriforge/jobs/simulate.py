@@ -1,0 +1,207 @@
+"""Simulate a scan whose truth is known.
+
+`multitasking`: free-breathing radial raw data of a beating, breathing chest, as ISMRMRD. --truth
+gets the T1 map, the tissues, the true bins of every readout and the true factors.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from mriforge.errors import BadInput, MissingDependency
+from mriforge.events import Events
+from mriforge.jobs.options import option
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from mriforge.phantoms.multitasking import Subject, Truth
+
+SUFFIXES = (".h5", ".hdf5", ".mrd")
+TRUTH_FILES = (
+    "t1_ms.nii.gz",
+    "tissue.nii.gz",
+    "tissue.json",
+    "bins.npz",
+    "factors.npz",
+    "scan.json",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Options of ``simulate``."""
+
+    what: str = option(
+        "text", "what is simulated", positional="multitasking", choices=("multitasking",)
+    )
+    output: str = option("output", "raw data (ISMRMRD)", positional="OUT.h5", suffixes=SUFFIXES)
+    truth: str | None = option("folder", "folder for the truth", default=None)
+    seed: int = option("integer", "subject; 0 is the standard one", default=0, at_least=0)
+    matrix: int = option("integer", "pixels of the image", default=160, at_least=16, at_most=512)
+    coils: int = option("integer", "receiver channels", default=8, at_least=1, at_most=128)
+    inversions: int = option("integer", "inversion pulses", default=24, at_least=1, at_most=400)
+    noise: float = option(
+        "number", "noise, as a fraction of the central samples", default=0.0125, at_least=0
+    )
+    noise_correlation: float = option(
+        "number", "between neighbouring coils", default=0.0, at_least=0, at_most=0.95
+    )
+    lesion: bool = option("flag", "a lesion in the wall of the heart", default=False)
+    continuous: bool = option("flag", "motion finer than the bins", default=False)
+    arrhythmia: bool = option("flag", "irregular heartbeat", default=False)
+    irregular_breathing: bool = option("flag", "irregular, drifting breathing", default=False)
+    ecg: bool = option("flag", "store the ECG triggers", default=False)
+    gradient_delay: tuple[float, ...] = option(
+        "numbers",
+        "delay of x, y and across, in samples",
+        default=(0, 0, 0),
+        count=3,
+        metavar="X,Y,XY",
+    )
+    partitions: int = option("integer", "partitions of a stack of stars", default=1, at_least=1)
+    partition_mm: float = option(
+        "number", "thickness of a partition", default=8.0, above=0, metavar="MM"
+    )
+    rank: int = option(
+        "integer", "components of the true factors", default=32, at_least=1, at_most=64
+    )
+
+
+_OF_THE_SCAN = (
+    "matrix",
+    "coils",
+    "inversions",
+    "noise",
+    "noise_correlation",
+    "continuous",
+    "arrhythmia",
+    "irregular_breathing",
+    "ecg",
+    "gradient_delay",
+    "partitions",
+    "partition_mm",
+)
+
+
+def check(options: Options) -> None:
+    """An odd matrix, more than fits in memory, or no h5py."""
+    from importlib.util import find_spec
+
+    if options.matrix % 2:
+        raise BadInput(f"--matrix must be even, not {options.matrix}.")
+    if find_spec("h5py") is None:
+        raise MissingDependency(
+            "Writing ISMRMRD raw data needs h5py, which is not installed.",
+            "Install it with: pip install 'mriforge[raw]'  (or: pip install h5py).",
+        )
+    needed = memory_gib(options)
+    available = _memory_gib()
+    if available is not None and needed > 0.9 * available:
+        raise BadInput(
+            f"This simulation needs about {needed:.1f} GiB; the computer has {available:.1f} GiB.",
+            "Choose fewer inversions, coils or partitions, or a smaller matrix.",
+        )
+    if options.truth is not None and os.path.isdir(options.truth):
+        output = os.path.realpath(options.output)
+        claimed = [os.path.realpath(os.path.join(options.truth, name)) for name in TRUTH_FILES]
+        if output in claimed:
+            raise BadInput(f"{options.output} is also a file of the truth.", "Choose another name.")
+
+
+def memory_gib(options: Options) -> float:
+    """About what a simulation needs at its height, in GiB."""
+    raw = options.inversions * 688 * options.coils * 2 * options.matrix * 8
+    images = 8 * 120 * options.partitions * options.matrix**2 * 12
+    return (1.6 * raw + 2.5 * images) / 2**30 + 0.3
+
+
+def _memory_gib() -> float | None:
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    except (AttributeError, ValueError, OSError):
+        return None
+
+
+def run(options: Options, events: Events) -> dict[str, Any]:
+    """Draws the subject, scans it, writes raw data and truth."""
+    from mriforge.io.atomic import atomic_path
+    from mriforge.io.ismrmrd import write_ismrmrd
+    from mriforge.phantoms.multitasking import scan, subject
+
+    who = subject(options.seed, lesion=options.lesion)
+    settings = {name: getattr(options, name) for name in _OF_THE_SCAN}
+    raw, truth = scan(who, **settings, events=events.part(0.0, 0.8))
+    figures = {
+        "readouts": len(raw.time_s),
+        "seconds": round(float(raw.time_s[-1] + raw.repetition_s), 2),
+        "coils": raw.coils,
+        "samples": raw.kspace.shape[2],
+        "matrix": list(raw.grid.stored_shape),
+        "bins": list(truth.bins),
+    }
+    about = {"what": options.what, "seed": options.seed, **settings, **figures}
+    # Everything gets its name at the end, when all of it has been written.
+    with ExitStack() as whole:
+        places = {}
+        if options.truth is not None:
+            places = {name: os.path.join(options.truth, name) for name in TRUTH_FILES}
+            partial = {n: whole.enter_context(atomic_path(p)) for n, p in places.items()}
+            _write_truth(partial, options, who, truth, about, events.part(0.8, 0.9))
+        write_ismrmrd(options.output, raw, events=events.part(0.9, 1.0))
+    return {"output": options.output, "truth": places, **figures}
+
+
+def _write_truth(
+    partial: dict[str, Path],
+    options: Options,
+    who: Subject,
+    truth: Truth,
+    about: dict[str, Any],
+    events: Events,
+) -> None:
+    """Writes the files of :data:`TRUTH_FILES`, by name to where they are put."""
+    import numpy as np
+
+    from mriforge.io import write
+    from mriforge.volume import Volume
+
+    events.progress(0.0, "writing the truth")
+    note = {"state": "end-diastole, end-expiration", "source": "simulated"}
+    write(Volume(truth.t1_ms(0, 0), truth.grid, note), partial["t1_ms.nii.gz"])
+    write(Volume(truth.tissue(0, 0), truth.grid, note), partial["tissue.nii.gz"])
+    tissues = {
+        "labels": {str(number): name for number, name in truth.labels.items()},
+        "t1_ms": dict(zip(truth.tissues, (1000 * truth.t1_s).tolist(), strict=True)),
+        "proton_density": dict(zip(truth.tissues, who.density, strict=True)),
+        "lesion": None if who.lesion is None else who.lesion.kind,
+    }
+    _write_json(partial["tissue.json"], tissues)
+    events.check_cancelled()
+    with partial["bins.npz"].open("wb") as file:
+        np.savez_compressed(
+            file,
+            cardiac=truth.cardiac,
+            respiratory=truth.respiratory,
+            inversion=truth.inversion,
+            cardiac_phase=truth.cardiac_phase,
+            inspiration=truth.inspiration,
+            triggers_s=truth.triggers_s,
+            signals=truth.signals,
+            inversion_times_s=truth.inversion_times_s,
+            coil_maps=truth.coil_maps,
+        )
+    events.check_cancelled()
+    events.progress(0.3, "finding the best basis of the truth")
+    rank = min(options.rank, truth.largest_rank)
+    truth.factors(truth.basis(rank)).save(partial["factors.npz"])
+    left_out = truth.left_out(rank)
+    _write_json(partial["scan.json"], {**about, "rank": rank, "left_out": left_out})
+
+
+def _write_json(path: Path, values: dict[str, Any]) -> None:
+    path.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
