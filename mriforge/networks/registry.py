@@ -11,15 +11,18 @@ from torch import nn
 
 from mriforge.errors import BadInput
 from mriforge.networks.edsr import Edsr, SmoreEdsr
+from mriforge.networks.mdcn import Mdcn
 from mriforge.networks.perceptual import PerceptualNet
 from mriforge.networks.rcan import SmoreRcan
 from mriforge.networks.rdn import TscNet
+from mriforge.networks.recon_denseunet import ReconDenseUnet
 from mriforge.networks.sa_inr import SAINR
 from mriforge.networks.smore_small import SmoreSmall
 from mriforge.networks.unet3d import UNet3d
 from mriforge.networks.vae2d import Vae2d
 
 SARASAEN = "Sarasaen et al. 2021, Artif. Intell. Med. 121:102196"
+CHEN = "Chen 2021, dissertation (UCLA), chapter 6"
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,14 @@ NETWORKS: dict[str, Network] = {
     ),
     "vae2d": Network(
         Vae2d, "after Xuan et al. 2021, Pattern Recognition 120:108103 (sizes ours)", 34_153
+    ),
+    "mdcn": Network(Mdcn, f"{CHEN} (mDCN, MALIBU)", 23_042_112),
+    "mdcn_small": Network(
+        Mdcn, f"{CHEN} (growth 32, 4 blocks, for CPU)", 693_056, {"growth": 32, "blocks": 4}
+    ),
+    "recon_denseunet": Network(ReconDenseUnet, f"{CHEN} (DenseUnet)", 26_825_280),
+    "recon_denseunet_small": Network(
+        ReconDenseUnet, f"{CHEN} (DenseUnet, growth 20, for CPU)", 679_344, {"growth": 20}
     ),
 }
 
