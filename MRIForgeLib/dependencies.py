@@ -20,6 +20,7 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,8 @@ import mriforge
 from mriforge.errors import BadInput, Cancelled, Failed, MissingDependency
 
 TORCH = "torch>=2.4"
+RAW_DATA = "h5py>=3.10"
+"""Needed for the raw data of scanners (ISMRMRD) only."""
 REQUIREMENTS = Path(__file__).resolve().parent / "Resources" / "requirements.txt"
 
 # Its file names are longer than Windows allows below Slicer's folder, so that pip fails.
@@ -53,13 +56,22 @@ class InstallationFailed(Failed):
         self.shown = shown
 
 
-def missing() -> list[str]:
-    """The requirements that are not met, such as ``"nibabel>=5.2"``; imports none of them."""
+def missing(more: Sequence[str] = ()) -> list[str]:
+    """The requirements that are not met, such as ``"nibabel>=5.2"``; imports none of them.
+
+    Args:
+        more: requirements beside those of every job.
+    """
     importlib.invalidate_caches()
-    return [requirement for requirement in (TORCH, *_others()) if not _is_met(requirement)]
+    return [needed for needed in (TORCH, *_others(), *more) if not _is_met(needed)]
 
 
-def ensure(requester: str, interactive: bool, wheel_folder: Path | None = None) -> None:
+def ensure(
+    requester: str,
+    interactive: bool,
+    wheel_folder: Path | None = None,
+    more: Sequence[str] = (),
+) -> None:
     """Makes sure that jobs can run; asks and installs if it may.
 
     Args:
@@ -67,6 +79,7 @@ def ensure(requester: str, interactive: bool, wheel_folder: Path | None = None) 
         interactive: whether dialogs may be shown. Without, nothing is installed.
         wheel_folder: install from the wheels in this folder and contact nobody; default: the
             folder that the environment variable ``MRIFORGE_WHEELS`` names, if it is set.
+        more: requirements beside those of every job.
 
     Raises:
         MissingDependency: something is missing, and what to do about it.
@@ -74,7 +87,7 @@ def ensure(requester: str, interactive: bool, wheel_folder: Path | None = None) 
         BadInput: ``wheel_folder`` is no folder with wheels.
         InstallationFailed: the installer failed.
     """
-    absent = missing()
+    absent = missing(more)
     if not absent:
         return
     if wheel_folder is None and os.environ.get(WHEELS):
@@ -88,9 +101,9 @@ def ensure(requester: str, interactive: bool, wheel_folder: Path | None = None) 
         if TORCH in absent:
             _install_torch()
         # torch brings some of the others.
-        if others := [requirement for requirement in missing() if requirement != TORCH]:
+        if others := [requirement for requirement in missing(more) if requirement != TORCH]:
             _install(others, requester)
-    if absent := missing():
+    if absent := missing(more):
         raise MissingDependency(
             _("These Python packages are still missing: {packages}.").format(
                 packages=", ".join(absent)

@@ -236,7 +236,7 @@ class Run:
             if self._folder is None:
                 self._folder = _new_folder()
             options = yield from self.task.export(self._folder)
-            result = yield from self._work(options)
+            result = (yield from self._work(options)) if self.task.command else options
             self._proceed(State.COLLECTING)
             nodes = yield from self.task.collect(self._folder, result)
             self._made.update(nodes)

@@ -29,7 +29,8 @@ class Task(Protocol):
     half-way, :meth:`discard` gets those. Other yielded values mean nothing.
 
     Attributes:
-        command: name of the job in ``mriforge.jobs.COMMANDS``.
+        command: name of the job in ``mriforge.jobs.COMMANDS``; empty: no worker is needed, and
+            ``collect`` gets what ``export`` has returned.
     """
 
     command: str

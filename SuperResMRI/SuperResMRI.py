@@ -9,13 +9,11 @@ import sys
 from typing import Annotated
 
 import slicer
-import vtk
 from slicer import vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode, vtkMRMLSequenceNode
 from slicer.i18n import tr as _
 from slicer.i18n import translate
 from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
 from slicer.ScriptedLoadableModule import *
-from slicer.util import VTKObservationMixin
 
 # A source checkout: the packages lie beside the module folders, which Slicer does not search. They
 # come before those of an installed extension. (In that, they lie beside this file.)
@@ -23,8 +21,6 @@ _ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 if os.path.isdir(os.path.join(_ROOT, "MRIForgeLib")) and _ROOT not in sys.path:
     sys.path.insert(0, _ROOT)
 
-import MRIForgeLib
-from mriforge.errors import MRIForgeError
 from mriforge.superres.choices import DEFAULT_FUSION, DEFAULT_MODEL, TASK
 from MRIForgeLib import dependencies, layout, sample_data
 from MRIForgeLib.charts import quality_chart
@@ -33,7 +29,6 @@ from MRIForgeLib.display import show_volume
 from MRIForgeLib.live_charts import TuningChart
 from MRIForgeLib.nodes import sequence_of
 from MRIForgeLib.provenance import keep_in_files_after_loading
-from MRIForgeLib.run import stop_all
 from MRIForgeLib.superres import advice, labels, summary
 from MRIForgeLib.superres.coarse import CoarseTask
 from MRIForgeLib.superres.session import SuperresSession, compared
@@ -48,10 +43,11 @@ from MRIForgeLib.superres.wishes import (
     Wishes,
     wishes_of,
 )
-from MRIForgeLib.view import Single, View
+from MRIForgeLib.view import Single
 from MRIForgeLib.widgets.compare_section import CompareSection
 from MRIForgeLib.widgets.method_section import MethodSection
 from MRIForgeLib.widgets.models_section import ModelsSection
+from MRIForgeLib.widgets.panel import Panel
 from MRIForgeLib.widgets.run_section import RunSection
 
 #
@@ -158,34 +154,18 @@ class SuperResMRIParameterNode:
 #
 
 
-class SuperResMRIWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, View):
+class SuperResMRIWidget(Panel):
     """The panel."""
 
     def __init__(self, parent=None) -> None:
-        ScriptedLoadableModuleWidget.__init__(self, parent)
-        VTKObservationMixin.__init__(self)
-        self.logic = None
-        self.session = None
-        self.lastSession = None
+        Panel.__init__(self, parent)
         self.compareSection = None
         self.methodSection = None
-        self.runSection = None
         self.modelsSection = None
-        self._parameterNode = None
-        self._parameterNodeGuiTag = None
 
     def setup(self) -> None:
-        ScriptedLoadableModuleWidget.setup(self)
-        uiWidget = slicer.util.loadUI(self.resourcePath("UI/SuperResMRI.ui"))
-        self.layout.addWidget(uiWidget)
-        self.ui = slicer.util.childWidgetVariables(uiWidget)
-        uiWidget.setMRMLScene(slicer.mrmlScene)
-        self.logic = SuperResMRILogic()
-        scene = slicer.mrmlScene
-        self.addObserver(scene, scene.StartCloseEvent, self.onSceneStartClose)
-        self.addObserver(scene, scene.EndCloseEvent, self.onSceneEndClose)
-        self.addObserver(scene, scene.EndImportEvent, self.onSceneEndImport)
-        ui = self.ui
+        Panel.setup(self)
+        ui = self.loadPanel(SuperResMRILogic())
         self.runSection = RunSection(
             ui,
             (ui.inputsSection, ui.methodSection, ui.tuningSection, ui.advancedSection),
@@ -202,48 +182,13 @@ class SuperResMRIWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, View)
         ui.methodComboBox.connect("currentIndexChanged(int)", self.onMethodChanged)
         self.initializeParameterNode()
 
-    def cleanup(self) -> None:
-        """Called when the application closes and the module widget is destroyed."""
-        session, self.session = self.session, None
-        if session is not None:
-            session.view = View()
-            session.cancel()
+    def close(self) -> None:
         if self.compareSection is not None:  # otherwise setup() has failed
             self.compareSection.close()
-        stop_all()
-        self.setParameterNode(None)
-        self.removeObservers()
 
-    def onReload(self) -> None:
-        """Reload the library with the module: Slicer executes only the module's own file again."""
-        MRIForgeLib.forget_modules()
-        ScriptedLoadableModuleWidget.onReload(self)
-
-    def enter(self) -> None:
-        """Called each time the user opens this module."""
-        self.initializeParameterNode()
-
-    def exit(self) -> None:
-        """Called each time the user opens a different module."""
-        self.setParameterNode(None)
-
-    def onSceneStartClose(self, caller, event) -> None:
-        """Called just before the scene is closed."""
+    def forget(self) -> None:
         self.compareSection.forget()
         self.methodSection.forget()
-        self.runSection.drop_charts(scene_closed=True)
-        self.setParameterNode(None)
-
-    def onSceneEndClose(self, caller, event) -> None:
-        """Called just after the scene is closed."""
-        self.ui.summaryLabel.text = _("Nothing has been computed yet.")
-        if self.parent.isEntered:
-            self.initializeParameterNode()
-
-    def onSceneEndImport(self, caller, event) -> None:
-        """Called after a scene was loaded; the parameter node's wrapper remembers old nodes."""
-        if self._parameterNode:
-            self.initializeParameterNode()
 
     def initializeParameterNode(self) -> None:
         """Ensure parameter node exists and observed."""
@@ -254,17 +199,6 @@ class SuperResMRIWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, View)
             images = [v for v in scalar if not labels.holds_labels(v)]
             if images:
                 self._parameterNode.inputNode = images[0]
-
-    def setParameterNode(self, parameterNode) -> None:
-        """Set and observe the parameter node, or forget it (None)."""
-        if self._parameterNode:
-            self._parameterNode.disconnectGui(self._parameterNodeGuiTag)
-            self.removeObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self.onChanged)
-        self._parameterNode = parameterNode
-        if self._parameterNode:
-            self._parameterNodeGuiTag = self._parameterNode.connectGui(self.ui)
-            self.addObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self.onChanged)
-            self.onChanged()
 
     #
     # What the choices mean
@@ -312,7 +246,7 @@ class SuperResMRIWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, View)
             self.runSection.drop_charts()
             if wishes.learns:
                 self.runSection.follow(TuningChart(wishes.input_node.GetName()))
-            self._start(SuperresSession(wishes, self))
+            self.startSession(SuperresSession(wishes, self))
 
     def onCoarseButton(self, checked=False) -> None:
         """Make a coarse copy of the image; the image becomes the reference."""
@@ -333,29 +267,12 @@ class SuperResMRIWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, View)
         """Start the task that ``make`` makes; packages may have to be installed first."""
         with slicer.util.tryWithErrorDisplay(_("The job could not be started.")):
             if self.runSection.install_packages("SuperResMRI"):
-                self._start(Single(make(), self))
-
-    def _start(self, session) -> None:
-        self.session = session
-        try:
-            session.start()
-        except MRIForgeError:
-            self.session = None
-            raise
+                self.startSession(Single(make(), self))
 
     def busy(self, running, cancelling) -> None:
-        self.runSection.show_busy(running, cancelling)
+        Panel.busy(self, running, cancelling)
         if self._parameterNode:
             self.methodSection.allow_others(wishes_of(self._parameterNode), not running)
-
-    def progress(self, fraction, text) -> None:
-        self.runSection.show_progress(fraction, text)
-
-    def metric(self, values) -> None:
-        self.runSection.add_to_chart(values)
-
-    def log(self, text) -> None:
-        self.runSection.add_log(text)
 
     def result(self, nodes, figures) -> None:
         if isinstance(self.session, Single) and isinstance(self.session.task, labels.LabelTask):
@@ -385,18 +302,10 @@ class SuperResMRIWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, View)
             self.runSection.show_charts(chart)
 
     def ended(self, error) -> None:
-        session, self.session = self.session, None
-        if isinstance(session, SuperresSession):
-            self.lastSession = session
-        if error is None:
-            self.runSection.flush_chart()
-        else:
-            self.runSection.drop_charts()
-        if self._parameterNode:
-            self.onChanged()
-        if error is not None:
-            self.ui.summaryLabel.text = error.one_line()
-            self.runSection.show_error(error)
+        before = self.lastSession
+        self.endSession(error)
+        if not isinstance(self.lastSession, SuperresSession):
+            self.lastSession = before
 
 
 #

@@ -39,14 +39,18 @@ class RunSection:
         ui.clearLogButton.connect("clicked(bool)", lambda checked: ui.logTextEdit.clear())
         self.show_busy(False, False)
 
-    def install_packages(self, requester: str) -> bool:
+    def install_packages(self, requester: str, more: Sequence[str] = ()) -> bool:
         """Asks to install what is missing; whether all is there now.
+
+        Args:
+            requester: name of the module that asks.
+            more: requirements beside those of every job.
 
         Raises:
             MRIForgeError: what the user has not been told yet.
         """
         try:
-            dependencies.ensure(requester, interactive=True)
+            dependencies.ensure(requester, interactive=True, more=more)
         except Cancelled:
             return False
         except dependencies.InstallationFailed as error:

@@ -94,6 +94,8 @@ LISTS = (
     FileList("MRIForgeLib/CMakeLists.txt", "MODULE_PYTHON_RESOURCES", "MRIForgeLib", False),
     FileList("SuperResMRI/CMakeLists.txt", "MODULE_PYTHON_SCRIPTS", "SuperResMRI", True),
     FileList("SuperResMRI/CMakeLists.txt", "MODULE_PYTHON_RESOURCES", "SuperResMRI", False),
+    FileList("MTMRIRecon/CMakeLists.txt", "MODULE_PYTHON_SCRIPTS", "MTMRIRecon", True),
+    FileList("MTMRIRecon/CMakeLists.txt", "MODULE_PYTHON_RESOURCES", "MTMRIRecon", False),
 )
 
 

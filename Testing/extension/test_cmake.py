@@ -16,7 +16,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 STAND_IN = Path(__file__).parent / "cmake"
-MODULES = "lib/Slicer-5.12/qt-scripted-modules"
+PLACE = "lib/Slicer-5.12/qt-scripted-modules"
+MODULES = ("MTMRIRecon", "SuperResMRI")
 OLDEST_CMAKE = (3, 28)
 NO_COMPILER = [
     f"-DCMAKE_{language}_COMPILER{suffix}"
@@ -80,18 +81,18 @@ def installed(cmake: str, build: Path, tmp_path_factory) -> Path:
     prefix = tmp_path_factory.mktemp("installed extension")
     done = run(cmake, "--install", build, "--prefix", prefix)
     assert done.returncode == 0, done.stderr
-    return prefix / MODULES
+    return prefix / PLACE
 
 
 def shipped() -> dict[str, Path]:
     """Where each file of the checkout that users need has to land in the folder of modules."""
     wanted = {}
-    for package in ("mriforge", "MRIForgeLib", "SuperResMRI"):
+    for package in ("mriforge", "MRIForgeLib", *MODULES):
         for path in (ROOT / package).rglob("*"):
             inside = path.relative_to(ROOT / package)
             aside = {"Testing", "__pycache__", "CMakeLists.txt"} & set(inside.parts)
             if path.is_file() and not aside and not path.name.startswith("."):
-                name = inside if package == "SuperResMRI" else package / inside
+                name = inside if package in MODULES else package / inside
                 wanted[name.as_posix()] = path
     for path in filter(Path.is_file, (ROOT / "Resources" / "Models").rglob("*")):
         inside = path.relative_to(ROOT / "Resources" / "Models").as_posix()
@@ -137,7 +138,7 @@ def test_every_file_lands_once_and_nothing_else(installed: Path) -> None:
 
 
 def test_the_build_tree_is_complete_too(build: Path) -> None:
-    folder = build / MODULES
+    folder = build / PLACE
     assert sorted(shipped()) == sorted(
         p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()
     )
@@ -145,14 +146,15 @@ def test_the_build_tree_is_complete_too(build: Path) -> None:
 
 def test_only_modules_lie_beside_each_other(installed: Path) -> None:
     """Slicer takes every Python file there for a module, and all extensions share the folder."""
-    assert [path.name for path in installed.glob("*.py")] == ["SuperResMRI.py"]
+    assert sorted(p.name for p in installed.glob("*.py")) == [f"{name}.py" for name in MODULES]
     assert {path.name for path in installed.iterdir() if path.is_dir()} <= {
         *("mriforge", "MRIForgeLib", "Resources"),
-        *(path.name for path in (ROOT / "SuperResMRI").iterdir()),
+        *(path.name for name in MODULES for path in (ROOT / name).iterdir()),
     }
     for path in (installed / "Resources").rglob("*"):
         if path.is_file():
-            assert "SuperResMRI" in path.name, f"{path.name} may be another extension's file too"
+            ours = any(name in path.name for name in MODULES)
+            assert ours, f"{path.name} may be another extension's file too"
 
 
 def test_a_listed_file_that_is_missing_stops_the_build(cmake: str, tmp_path: Path) -> None:
@@ -161,7 +163,7 @@ def test_a_listed_file_that_is_missing_stops_the_build(cmake: str, tmp_path: Pat
     source.mkdir()
     for name in names:
         shutil.copy(ROOT / name, source / name)
-    for folder in ("mriforge", "MRIForgeLib", "SuperResMRI", "Resources"):
+    for folder in ("mriforge", "MRIForgeLib", *MODULES, "Resources"):
         shutil.copytree(ROOT / folder, source / folder)
     (source / "mriforge" / "volume.py").unlink()
     done = configure(cmake, source, tmp_path / "build")
@@ -173,13 +175,13 @@ def test_slicer_runs_the_modules_tests(cmake: str, build: Path) -> None:
     ctest = Path(cmake).with_name("ctest" + Path(cmake).suffix)
     listing = json.loads(run(ctest, "--show-only=json-v1", cwd=build).stdout)
     tests = {test["name"]: test["command"] for test in listing["tests"]}
-    assert set(tests) == {
-        "py_nomainwindow_qSlicerSuperResMRIModuleGenericTest",
-        "py_SuperResMRI",
-    }
-    assert "--no-main-window" in tests["py_nomainwindow_qSlicerSuperResMRIModuleGenericTest"]
-    code = tests["py_SuperResMRI"][tests["py_SuperResMRI"].index("--python-code") + 1]
-    assert f"'{ROOT / 'SuperResMRI'}'" in code and "'SuperResMRI')" in code
+    generic = {name: f"py_nomainwindow_qSlicer{name}ModuleGenericTest" for name in MODULES}
+    assert set(tests) == {*generic.values(), *(f"py_{name}" for name in MODULES)}
+    for name in MODULES:
+        assert "--no-main-window" in tests[generic[name]]
+        own = tests[f"py_{name}"]
+        code = own[own.index("--python-code") + 1]
+        assert f"'{ROOT / name}'" in code and f"'{name}')" in code
 
 
 def test_the_description_is_complete(build: Path) -> None:

@@ -1,0 +1,1 @@
+"""What the MTMRIRecon panel knows and decides, without widgets."""
