@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -283,8 +284,6 @@ def test_whitened_noise_is_white() -> None:
     np.testing.assert_allclose(covariance, np.eye(5), atol=1e-4)
     matrix = whitening_matrix(raw.noise)
     np.testing.assert_allclose(white.kspace[7], matrix @ raw.kspace[7], rtol=1e-3, atol=1e-3)
-    from dataclasses import replace
-
     silent = replace(raw, noise=None)
     assert prewhiten(silent) is silent
 
