@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
 from mriforge.errors import BadInput
+from mriforge.relaxometry.result import T1Map
 from mriforge.relaxometry.varpro import Estimate
 
 BOUNDS_S = (0.05, 5.0)
@@ -81,6 +83,19 @@ class RecoveryModel:
         if self.kind == "looklocker":
             return low / _STRONGEST_READOUT, high
         return 1 / (1 / low + self.saturation), 1 / (1 / high + self.saturation)
+
+    def curve(self, found: T1Map, times_s: np.ndarray) -> np.ndarray:
+        """The images that a map describes: ``(T, ...)`` float32, zero where nothing was fitted."""
+        inverse = np.divide(
+            1000.0, found.t1_ms, out=np.zeros(found.t1_ms.shape), where=found.fitted
+        )
+        if self.kind == "looklocker":
+            inverse *= -found.inversion
+        rate = (inverse + self.saturation).astype(np.float32)
+        change = found.inversion - 1
+        wide = (slice(None), *(None,) * rate.ndim)
+        decay = np.exp(-np.asarray(times_s, np.float32)[wide] * rate)
+        return found.amplitude * (1 + change * decay)
 
     def t1(self, found: Estimate) -> tuple[torch.Tensor, torch.Tensor]:
         """T1 in seconds, and its standard error for noise of standard deviation one.

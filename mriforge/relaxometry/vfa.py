@@ -21,7 +21,7 @@ from mriforge.relaxometry.varpro import exact_dtype
 
 _CHUNK = 1 << 15
 _STARTS = 12
-_STEPS = 30
+_STEPS = 50
 _CONVERGED = 1e-8
 _FLAT = 1e-6
 
@@ -126,26 +126,9 @@ def _fit(
     finite = torch.isfinite(block).all(1)
     block = torch.where(finite[:, None], block, 0)
     low, high = (math.log(bound) for bound in bounds_s)
-    log_t1 = _start(block, flip, repetition_s, low, high)
-    reduced, damping = _reduced(block, flip, repetition_s, log_t1), torch.zeros_like(log_t1)
-    damping += 1e-3
-    for _ in range(_STEPS):
-        _, unit, slope, amplitude = reduced
-        steep = amplitude.square() * slope.square().sum(1)
-        step = amplitude * (block * slope).sum(1) / (steep * (1 + damping)).clamp_min(1e-300)
-        tried = (log_t1 + step.clamp(-1, 1)).clamp(low, high)
-        new = _reduced(block, flip, repetition_s, tried)
-        better = new[3].square() >= amplitude.square()
-        moved = torch.where(better, tried, log_t1)
-        damping = torch.where(better, damping / 10, damping * 10 + 1e-3)
-        reduced = tuple(
-            torch.where(better if a.ndim == 1 else better[:, None], a, b)
-            for a, b in zip(new, reduced, strict=True)
-        )
-        change, log_t1 = (moved - log_t1).abs().max(), moved
-        if change < _CONVERGED and bool((better | (damping > 1e3)).all()):
-            break
-    size, _, slope, amplitude = reduced
+    turn = flip.sin(), flip.cos()
+    log_t1 = _search(block, turn, repetition_s, low, high)
+    size, _, slope, amplitude = _reduced(block, turn, repetition_s, log_t1)
     energy = block.square().sum(1)
     residual = (energy - amplitude.square()).clamp_min(0)
     total = energy - block.sum(1).square() / block.shape[1]
@@ -163,16 +146,48 @@ def _fit(
     return rows, state
 
 
+def _search(
+    block: torch.Tensor,
+    turn: tuple[torch.Tensor, torch.Tensor],
+    repetition_s: float,
+    low: float,
+    high: float,
+) -> torch.Tensor:
+    """Damped Gauss-Newton steps on log T1; voxels that have converged are left alone."""
+    log_t1 = _start(block, turn, repetition_s, low, high)
+    active = torch.arange(len(block), device=block.device)
+    damping = torch.full_like(log_t1, 1e-3)
+    tiny = torch.finfo(block.dtype).tiny
+    for _ in range(_STEPS):
+        data, flip, now = block[active], tuple(part[active] for part in turn), log_t1[active]
+        _, _, slope, amplitude = _reduced(data, flip, repetition_s, now)
+        steep = (amplitude.square() * slope.square().sum(1)).clamp_min(tiny)
+        step = amplitude * (data * slope).sum(1) / (steep * (1 + damping[active]))
+        tried = (now + step.nan_to_num(0).clamp(-1, 1)).clamp(low, high)
+        better = _reduced(data, flip, repetition_s, tried)[3] >= amplitude
+        log_t1[active] = torch.where(better, tried, now)
+        damping[active] *= torch.where(better, 0.1, 10.0)
+        # Rejected steps shrink until they are below what counts.
+        active = active[(tried - now).abs() > _CONVERGED]
+        if not len(active):
+            break
+    return log_t1
+
+
 def _reduced(
-    block: torch.Tensor, flip: torch.Tensor, repetition_s: float, log_t1: torch.Tensor
+    block: torch.Tensor,
+    turn: tuple[torch.Tensor, torch.Tensor],
+    repetition_s: float,
+    log_t1: torch.Tensor,
 ) -> tuple[torch.Tensor, ...]:
     """Length of the unit-M signal, unit vector, its derivative by log T1, and its product."""
     ratio = repetition_s * torch.exp(-log_t1)[:, None]
     decay = torch.exp(-ratio)
-    below = 1 - decay * flip.cos()
-    signal = flip.sin() * -torch.expm1(-ratio) / below
+    sine, cosine = turn
+    below = 1 - decay * cosine
+    signal = sine * -torch.expm1(-ratio) / below
     # dS/dE = sin a (cos a - 1) / (1 - E cos a)^2, dE/dlogT1 = E TR / T1
-    change = flip.sin() * (flip.cos() - 1) / below.square() * decay * ratio
+    change = sine * (cosine - 1) / below.square() * decay * ratio
     size = signal.norm(dim=1)
     unit = signal / size[:, None]
     change = change / size[:, None]
@@ -181,16 +196,20 @@ def _reduced(
 
 
 def _start(
-    block: torch.Tensor, flip: torch.Tensor, repetition_s: float, low: float, high: float
+    block: torch.Tensor,
+    turn: tuple[torch.Tensor, torch.Tensor],
+    repetition_s: float,
+    low: float,
+    high: float,
 ) -> torch.Tensor:
     """The straight line's T1, or a better one of a few spread over the range."""
-    x, y = block / flip.tan(), block / flip.sin()
+    x, y = block * turn[1] / turn[0], block / turn[0]
     x, y = x - x.mean(1, keepdim=True), y - y.mean(1, keepdim=True)
     decay = ((x * y).sum(1) / x.square().sum(1)).nan_to_num(0.5).clamp(1e-6, 1 - 1e-9)
     best = (-repetition_s / decay.log()).log().clamp(low, high)
-    score = _reduced(block, flip, repetition_s, best)[3]
+    score = _reduced(block, turn, repetition_s, best)[3]
     for other in torch.linspace(low, high, _STARTS + 2)[1:-1].tolist():
         tried = torch.full_like(best, other)
-        found = _reduced(block, flip, repetition_s, tried)[3]
+        found = _reduced(block, turn, repetition_s, tried)[3]
         best, score = torch.where(found > score, tried, best), torch.maximum(found, score)
     return best
