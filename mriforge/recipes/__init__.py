@@ -3,6 +3,10 @@
 ``load_recipe("unet3d")`` reads a shipped recipe, ``load_recipe("mine.toml")`` a file. Keys that a
 recipe may have are the fields of the dataclasses in :mod:`mriforge.recipes.schema`; anything else
 is refused, so that a misspelt value cannot silently fall back to a default.
+
+A recipe may have variants, for instance ablations of a paper: tables ``[variants.NAME]`` of the
+values that differ. ``load_recipe("mdcn:no_dilation")`` is one; its name becomes
+``mdcn_no_dilation``.
 """
 
 from __future__ import annotations
@@ -17,7 +21,15 @@ from mriforge.recipes.schema import FinetuneSpec, Recipe, build
 
 FOLDER = Path(__file__).resolve().parent
 
-__all__ = ["FinetuneSpec", "Recipe", "load_recipe", "parse_recipe", "recipe_from", "recipe_names"]
+__all__ = [
+    "FinetuneSpec",
+    "Recipe",
+    "load_recipe",
+    "parse_recipe",
+    "recipe_from",
+    "recipe_names",
+    "variant_names",
+]
 
 
 def recipe_names() -> list[str]:
@@ -28,9 +40,12 @@ def recipe_names() -> list[str]:
 def load_recipe(name: str | Path) -> Recipe:
     """The recipe called ``name``, or in the file ``name`` (ending in ``.toml``).
 
+    ``NAME:VARIANT`` and ``FILE.toml:VARIANT`` are variants of it.
+
     Raises:
-        BadInput: no such recipe or file, not TOML, unknown or wrongly typed keys.
+        BadInput: no such recipe, variant or file, not TOML, unknown or wrongly typed keys.
     """
+    name, variant = _split(str(name))
     path = Path(name)
     if path.suffix != ".toml":
         path = FOLDER / f"{name}.toml"
@@ -45,7 +60,19 @@ def load_recipe(name: str | Path) -> Recipe:
         raise BadInput(
             f"The recipe {path} cannot be read.", "Check the path and that it is a text file."
         ) from error
-    return parse_recipe(text, str(path))
+    return parse_recipe(text, str(path), variant)
+
+
+def variant_names(name: str | Path) -> list[str]:
+    """Variants of a shipped recipe."""
+    return sorted(_tree((FOLDER / f"{name}.toml").read_text(encoding="utf-8"), str(name))[1])
+
+
+def _split(name: str) -> tuple[str, str]:
+    """Name and variant; the colon of a Windows drive does not count."""
+    head, colon, variant = name.rpartition(":")
+    plain = colon and not name.endswith(".toml") and not set("/\\") & set(variant)
+    return (head, variant) if plain else (name, "")
 
 
 def recipe_from(values: dict[str, Any], where: str) -> Recipe:
@@ -53,10 +80,42 @@ def recipe_from(values: dict[str, Any], where: str) -> Recipe:
     return build(Recipe, json.loads(json.dumps(values)), where)
 
 
-def parse_recipe(text: str, where: str = "recipe") -> Recipe:
-    """A recipe from TOML text; ``where`` names the file in messages."""
+def parse_recipe(text: str, where: str = "recipe", variant: str = "") -> Recipe:
+    """A recipe, or a variant of it, from TOML text; ``where`` names the file in messages."""
+    tree, variants = _tree(text, where)
+    # Every variant is checked, so that a mistake is found before it is asked for.
+    built = {
+        name: build(Recipe, _merged(tree, name, part), where) for name, part in variants.items()
+    }
+    if not variant:
+        return build(Recipe, tree, where)
+    if variant not in built:
+        raise BadInput(
+            f"The recipe {where} has no variant '{variant}'.",
+            f"Its variants are {', '.join(built) or 'none'}.",
+        )
+    return built[variant]
+
+
+def _tree(text: str, where: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The recipe's own values, and what its variants change."""
     try:
         tree = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise BadInput(f"The recipe {where} is not valid TOML: {error}.") from error
-    return build(Recipe, tree, where)
+    variants = tree.pop("variants", {})
+    if not isinstance(variants, dict) or not all(isinstance(v, dict) for v in variants.values()):
+        raise BadInput(f"'variants' in the recipe {where} should hold tables.")
+    return tree, variants
+
+
+def _merged(tree: dict[str, Any], name: str, changes: dict[str, Any]) -> dict[str, Any]:
+    """``tree`` with the values of a variant, under the variant's name."""
+
+    def merge(base: Any, new: Any) -> Any:
+        if not (isinstance(base, dict) and isinstance(new, dict)):
+            return new
+        return {**base, **{key: merge(base.get(key), value) for key, value in new.items()}}
+
+    merged = merge(tree, changes)
+    return {**merged, "name": f"{tree.get('name', '')}_{name}"}

@@ -84,7 +84,9 @@ class AugmentationSpec:
 class LossSpec:
     """Weights of the terms; ``perceptual_network`` names a trained model.
 
-    ``balance`` divides every patch by the error of its input.
+    ``balance`` divides every patch by the error of its input. ``weight_l1`` and ``weight_l2``
+    regularise the weights (not the biases): their sums of ``|w|`` and of ``w^2 / 2``, averaged
+    over the layers or added (``weight_sum``).
     """
 
     l1: float = 0.0
@@ -95,6 +97,9 @@ class LossSpec:
     cross_entropy: float = 0.0
     dice: float = 0.0
     balance: bool = False
+    weight_l1: float = 0.0
+    weight_l2: float = 0.0
+    weight_sum: Literal["layers", "all"] = "layers"
 
 
 @dataclass(frozen=True)
@@ -157,6 +162,34 @@ class StagesSpec:
     first: float = 0.5
     adversarial: float = 0.0
     divergence: float = 0.0
+
+
+@dataclass(frozen=True)
+class FactorSpec:
+    """Spatial factors of image sequences (``task = "factors"``).
+
+    Attributes:
+        labels: what is learned: the iterative reconstruction, or a simulation's truth.
+        normalise: by mean and standard deviation of an ``instance``, or by each ``component``.
+        label_scale: the label is normalised by its ``own`` numbers or by those of the ``input``.
+        component_weight: exponent of the components' scale in the loss; 1: errors of images
+            count, 0: every component alike (no matter where ``normalise = "instance"``).
+        batch: pairs in a step.
+        crop: side of random squares in pixels; 0: whole images.
+        flip: mirror and turn by quarters.
+        phase: multiply by a random global phase.
+        signs: random signs of components, which a basis may have as well.
+    """
+
+    labels: Literal["iterative", "truth"] = "iterative"
+    normalise: Literal["instance", "component"] = "instance"
+    label_scale: Literal["own", "input"] = "own"
+    component_weight: float = 1.0
+    batch: int = 1
+    crop: int = 0
+    flip: bool = False
+    phase: bool = False
+    signs: bool = False
 
 
 @dataclass(frozen=True)
@@ -252,7 +285,7 @@ class Recipe:
     network: NetworkSpec
     title: str = ""
     source: str = ""
-    task: Literal["superresolution", "segmentation", "interslice"] = "superresolution"
+    task: Literal["superresolution", "segmentation", "interslice", "factors"] = "superresolution"
     seed: int = 0
     degradation: DegradationSpec = field(default_factory=DegradationSpec)
     input: InputSpec = field(default_factory=InputSpec)
@@ -263,6 +296,7 @@ class Recipe:
     slices: SliceSpec = field(default_factory=SliceSpec)
     stages: StagesSpec = field(default_factory=StagesSpec)
     stack: StackSpec = field(default_factory=StackSpec)
+    factors: FactorSpec = field(default_factory=FactorSpec)
     optimiser: OptimiserSpec = field(default_factory=OptimiserSpec)
     schedule: ScheduleSpec = field(default_factory=ScheduleSpec)
     training: TrainingSpec = field(default_factory=TrainingSpec)

@@ -24,6 +24,7 @@ from mriforge.models.store import ModelFolder, load_model, save_model
 from mriforge.recipes import Recipe, load_recipe
 from mriforge.training.data import Dataset, load_dataset
 from mriforge.training.distributed import Processes, processes
+from mriforge.training.factor_pairs import PairSet
 from mriforge.training.loop import Trainer, TrainResult
 from mriforge.training.patches import make_sampler
 from mriforge.training.validation import HeldOut
@@ -118,7 +119,7 @@ def _start(recipe: Recipe, name: str | Path | None) -> nn.Module | None:
 
 def _data(
     recipe: Recipe, manifest: str | Path, out_dir: Path, group: Processes, events: Events
-) -> Dataset:
+) -> Dataset | PairSet:
     """The first process fills the cache, the others wait for it."""
     load = _loader(recipe, manifest, out_dir, events)
     data = load() if group.first else None
@@ -129,7 +130,11 @@ def _data(
 
 def _loader(
     recipe: Recipe, manifest: str | Path, out_dir: Path, events: Events
-) -> Callable[[], Dataset]:
+) -> Callable[[], Dataset | PairSet]:
+    if recipe.task == "factors":
+        from mriforge.training.factors import load_factors
+
+        return lambda: load_factors(recipe, manifest)
     percentile = recipe.input.percentile if recipe.input.scale == "percentile" else 99.9
     return lambda: load_dataset(manifest, out_dir / "cache", percentile=percentile, events=events)
 
@@ -141,7 +146,7 @@ def _on_nccl() -> bool:
 
 def make_trainer(
     recipe: Recipe,
-    data: Dataset,
+    data: Dataset | PairSet,
     *,
     model: nn.Module | None = None,
     checkpoint: Path | None = None,
@@ -150,7 +155,7 @@ def make_trainer(
     group: Processes | None = None,
     events: Events | None = None,
 ) -> Trainer:
-    """The trainer of a recipe on volumes in memory or cached; a fresh network unless given."""
+    """The trainer of a recipe on its data; a fresh network unless given."""
     from mriforge.networks.registry import build
 
     group, events = group or Processes(), events or Events()
@@ -160,7 +165,7 @@ def make_trainer(
     sampler, validate, score = _data_of_task(recipe, data, model, group, device)
     if validate is None:
         events.log("No validation images: the last state is kept instead of the best one.")
-    loss: nn.Module = build_loss(recipe.loss).to(device)
+    loss = _loss(recipe, model).to(device)
     if getattr(model, "gate", None) is not None:
         from mriforge.training.interslice import GateLoss
 
@@ -183,10 +188,38 @@ def make_trainer(
     )
 
 
+def _loss(recipe: Recipe, model: nn.Module) -> nn.Module:
+    loss: nn.Module = build_loss(recipe.loss)
+    if recipe.task == "factors":
+        from mriforge.training.factors import FactorLoss
+
+        loss = FactorLoss(loss)
+    if recipe.loss.weight_l1 > 0 or recipe.loss.weight_l2 > 0:
+        from mriforge.losses.weights import WeightPenalty
+
+        loss = WeightPenalty(loss, model, recipe.loss)
+    return loss
+
+
+def _factor_data(
+    recipe: Recipe, data: PairSet, group: Processes, device: torch.device | str
+) -> tuple[Any, Any, str]:
+    from mriforge.training.factors import FactorLoss, FactorSampler, HeldOutFactors
+
+    sampler = FactorSampler(data.train, recipe, rank=group.rank, world=group.world, device=device)
+    held_out = None
+    if data.validation and recipe.validation.patches:
+        loss = FactorLoss(build_loss(recipe.loss))
+        held_out = HeldOutFactors(data.validation, recipe, loss, device)
+    return sampler, held_out, "agreement_db"
+
+
 def _data_of_task(
-    recipe: Recipe, data: Dataset, model: nn.Module, group: Processes, device: torch.device | str
+    recipe: Recipe, data: Any, model: nn.Module, group: Processes, device: torch.device | str
 ) -> tuple[Any, Any, str]:
     """Where batches come from, how the network is scored on held-out subjects, and by what."""
+    if recipe.task == "factors":
+        return _factor_data(recipe, data, group, device)
     if recipe.task == "segmentation":
         from mriforge.training.labels import LabelSampler, held_out_labels
 
@@ -223,8 +256,19 @@ def identity(recipe: Recipe) -> dict[str, Any]:
     return tree
 
 
+def _expected_input(recipe: Recipe) -> dict[str, Any]:
+    """What the network expects, for the card."""
+    if recipe.task == "factors":
+        keys = ("normalise", "label_scale")
+        return {key: getattr(recipe.factors, key) for key in keys}
+    return {**dataclasses.asdict(recipe.input), "slice_axis": "depth"}
+
+
 def deliver(
-    recipe: Recipe, data: Dataset, result: TrainResult, device: torch.device | str = "cpu"
+    recipe: Recipe,
+    data: Dataset | PairSet,
+    result: TrainResult,
+    device: torch.device | str = "cpu",
 ) -> tuple[dict[str, Tensor], ModelCard]:
     """The weights to keep of a run, and their card.
 
@@ -257,7 +301,7 @@ def deliver(
         parameters=count_parameters(model),
         settings=recipe.as_dict(),
         trained_on=data.provenance(),
-        input={**dataclasses.asdict(recipe.input), "slice_axis": "depth"},
+        input=_expected_input(recipe),
         figures={**figures, "held_out_subjects": sorted({v.subject for v in data.validation})},
         training={
             "steps": result.steps,
