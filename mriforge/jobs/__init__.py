@@ -60,6 +60,8 @@ COMMANDS: dict[str, Command] = {
     "finetune": Command("mriforge.jobs.finetune", "Adapt a model to a subject's own sharp scan."),
     "train": Command("mriforge.jobs.train", "Train a model by a recipe."),
     "evaluate": Command("mriforge.jobs.evaluate", "Compare an image with a reference."),
+    "recon": Command("mriforge.jobs.recon", "Reconstruct free-breathing MR Multitasking raw data."),
+    "frames": Command("mriforge.jobs.frames", "Write a line of a reconstruction's frames."),
     "simulate": Command("mriforge.jobs.simulate", "Simulate a scan whose truth is known."),
     "models": Command("mriforge.jobs.models", "List, show, verify, export, add or remove models."),
     "demo": Command("mriforge.jobs.demo", "Run the main job on a real series, in minutes."),

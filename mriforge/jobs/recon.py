@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any
 
 from mriforge.events import Events
+from mriforge.io.atomic import check_writable
+from mriforge.jobs.images import about
 from mriforge.jobs.options import option
 
 
@@ -52,13 +56,59 @@ class Options:
     coils: int | None = option(
         "integer", "compress to this many virtual coils", default=None, at_least=1
     )
+    delays: bool = option("flag", "estimate and correct gradient delays", default=False)
     t1: bool = option("flag", "make a T1 map", default=True)
+    t1_cardiac: int = option("integer", "cardiac phase of the T1 map", default=0, at_least=0)
+    t1_respiratory: int = option(
+        "integer", "respiratory phase of the T1 map", default=0, at_least=0
+    )
+    report: bool = option("flag", "write report.html", default=True)
     memory: float | None = option("number", "GiB at most", default=None, above=0, metavar="GIB")
     device: str = option("device", "auto, cpu, cuda or mps", default="auto")
 
 
-def run(options: Options, events: Events) -> dict[str, Any]:
-    """Reads, finds the temporal model, reconstructs, maps T1, writes."""
-    from mriforge.recon.job import reconstruct
+def check(options: Options) -> None:
+    """The folder of the results has to be writable."""
+    for name in ("factors.npz", "recon.json"):
+        check_writable(os.path.join(options.output, name))
 
-    return reconstruct(options, events)
+
+def run(options: Options, events: Events) -> dict[str, Any]:
+    """Reads, finds the temporal model, reconstructs, maps T1, writes; returns paths and figures."""
+    from mriforge.recon.job import (
+        ReconOptions,
+        as_result,
+        read_raw,
+        reconstruct_raw,
+        write_results,
+    )
+    from mriforge.recon.spatial import Settings
+
+    events.progress(0.0, f"reading {options.input}")
+    raw = read_raw(options.input, events.part(0.0, 0.05))
+    chosen = vars(options)
+    spatial = Settings(**{name: chosen[name] for name in vars(Settings()) if name in chosen})
+    settings = ReconOptions(
+        spatial=spatial,
+        rank=options.rank,
+        cardiac=options.cardiac,
+        respiratory=options.respiratory,
+        inversion=options.inversion,
+        basis=options.basis,
+        coil_maps=options.coil_maps,
+        coils=options.coils,
+        delays=options.delays,
+        t1=(options.t1_cardiac, options.t1_respiratory) if options.t1 else None,
+        memory_gib=options.memory,
+        device=options.device,
+    )
+    with about(options.input):
+        result = reconstruct_raw(raw, settings, events.part(0.05, 0.97))
+    events.check_cancelled()
+    events.progress(0.97, f"writing {options.output}")
+    report = options.report and find_spec("matplotlib") is not None
+    if options.report and not report:
+        events.log("No report: matplotlib is not installed (pip install 'mriforge[report]').")
+    paths = write_results(result, options.output, options.input, report)
+    events.progress(1.0, "done")
+    return {"output": options.output, **as_result(result, paths)}

@@ -146,6 +146,7 @@ class ToeplitzNormal:
         modulated = torch.stack([maps * _modulation(self.grid, phase, maps) for phase in PHASES])
         self._maps = modulated.permute(0, 2, 3, 4, 1).contiguous()
         self._axes = (0, 1, 2) if self.grid[0] > 1 else (1, 2)
+        self.support = (maps.abs().sum(0) > 0)[..., None]
         self.lipschitz = self._largest_eigenvalue()
 
     def _largest_eigenvalue(self) -> float:
@@ -182,7 +183,7 @@ class ToeplitzNormal:
         Args:
             weight: one for all frequencies, or ``(z * ny * nx,)``.
         """
-        return Preconditioner(self.circulant, weight, self.grid)
+        return Preconditioner(self.circulant, weight, self.support)
 
 
 def _modulation(grid: tuple[int, ...], phase: tuple[int, int], like: Tensor) -> Tensor:
@@ -203,17 +204,22 @@ def mix(matrices: Tensor, values: Tensor) -> Tensor:
 
 
 class Preconditioner:
-    """An approximate inverse of the normal operator that two small transforms apply."""
+    """An approximate inverse of the normal operator that two small transforms apply.
 
-    def __init__(self, circulant: Tensor, weight: float | Tensor, grid: tuple[int, ...]) -> None:
+    It keeps to the support of the coil maps. Elsewhere the operator sees nothing, and what a
+    convolution spreads there would never be taken back.
+    """
+
+    def __init__(self, circulant: Tensor, weight: float | Tensor, support: Tensor) -> None:
         loaded = circulant.clone()
         diagonal = loaded.diagonal(dim1=-2, dim2=-1)
         diagonal += weight[:, None] if isinstance(weight, Tensor) else weight
         self._inverse = torch.linalg.inv(loaded)
-        self._axes = (0, 1, 2) if grid[0] > 1 else (1, 2)
+        self._support = support
+        self._axes = (0, 1, 2) if support.shape[0] > 1 else (1, 2)
 
     def __call__(self, factors: Tensor) -> Tensor:
         """Applies it to ``factors`` ``(z, y, x, L)``."""
-        values = transform(factors.clone(), self._axes)
+        values = transform(factors * self._support, self._axes)
         values = mix(self._inverse, values[..., None])[..., 0]
-        return transform(values, self._axes, inverse=True)
+        return transform(values, self._axes, inverse=True) * self._support
