@@ -233,8 +233,10 @@ class MTMRIReconWidget(Panel):
         parameters = self._parameterNode or self.logic.getParameterNode()
         parameters.framesNode = nodes["frames"]
         if "t1" in nodes:
-            parameters.otherNode = parameters.t1Node
+            parameters.otherNode = nodes.get("true_t1") or parameters.t1Node
             parameters.t1Node = nodes["t1"]
+        if "tissues" in nodes:
+            parameters.regionsNode = nodes["tissues"]
         self.reconSection.report = self.session.files.get("report")
         self.ui.reportButton.enabled = self.reconSection.report is not None
         self.ui.summaryLabel.text = "\n".join(summary.sentences(figures, self.session.files))

@@ -10,7 +10,7 @@ from slicer.i18n import tr as _
 from MRIForgeLib import model_list
 from MRIForgeLib.recon.wishes import Method, ReconWishes, Source
 
-TASK = "reconstruction"
+TASK = "factors"
 """Models for this are offered."""
 
 RAW_ENDINGS = (".h5", ".hdf5", ".mrd", ".cfl")

@@ -191,8 +191,10 @@ def factors_file(node: slicer.vtkMRMLNode) -> Path:
             _("Open the file factors.npz of a reconstruction."),
         )
     path = Path(known)
-    root = node.GetScene().GetRootDirectory() if node.GetScene() is not None else ""
-    for place in (path, Path(root or ".") / path.parent.name / path.name, Path(root) / path.name):
+    places = [path]
+    if node.GetScene() is not None and (root := node.GetScene().GetRootDirectory()):
+        places += [Path(root) / path.parent.name / path.name, Path(root) / path.name]
+    for place in places:
         if place.is_file():
             return place
     raise BadInput(

@@ -6,55 +6,42 @@ import contextlib
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from slicer.i18n import tr as _
 
 from mriforge.errors import BadInput
 
-FACTORS_FILE = "factors.npz"
 T1_FILE = "t1_ms.nii.gz"
 FILES = ("factors", "t1", "t1_quality", "report")
 """Keys of the command's result that name files."""
 
 
-def keep(result: Mapping[str, Any], parent: Path, name: str) -> dict[str, Path]:
-    """Moves the results into a new folder below ``parent``; returns where each is now.
+def keep(files: Mapping[str, Path], made: Path, parent: Path, name: str) -> dict[str, Path]:
+    """Moves a folder of results into a new one below ``parent``.
 
     Args:
-        result: of the command ``recon``.
+        files: some files in ``made``.
+        made: the folder that the worker has written.
         parent: made if it is missing.
         name: of the new folder; a number is added when there is one already.
+
+    Returns:
+        where each of ``files`` is now.
 
     Raises:
         BadInput: the folder cannot be made.
     """
-    made = _new_folder(parent, name)
-    source = Path(result["factors"]).parent
+    kept = _new_folder(parent, name)
     try:
-        for path in sorted(source.iterdir()):
-            shutil.move(path, made / path.name)
+        for path in sorted(made.iterdir()):
+            shutil.move(path, kept / path.name)
     except OSError as error:
-        shutil.rmtree(made, ignore_errors=True)
-        raise _cannot_write(made, error) from error
+        shutil.rmtree(kept, ignore_errors=True)
+        raise _cannot_write(kept, error) from error
     except BaseException:
-        shutil.rmtree(made, ignore_errors=True)
+        shutil.rmtree(kept, ignore_errors=True)
         raise
-    kept = ((key, result.get(key)) for key in FILES)
-    return {key: made / Path(path).relative_to(source) for key, path in kept if path}
-
-
-def keep_files(folder: Path, parent: Path) -> list[Path]:
-    """Moves all files of a folder below ``parent``, which is made; replaces those of the same name.
-
-    Raises:
-        BadInput: they cannot be written.
-    """
-    try:
-        parent.mkdir(parents=True, exist_ok=True)
-        return [Path(shutil.move(path, parent / path.name)) for path in sorted(folder.iterdir())]
-    except OSError as error:
-        raise _cannot_write(parent, error) from error
+    return {key: kept / path.relative_to(made) for key, path in files.items()}
 
 
 def drop(folder: Path) -> None:

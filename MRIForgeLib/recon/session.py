@@ -21,8 +21,9 @@ _SIMULATED = 0.2
 class ReconSession(Session):
     """Does what ``wishes`` say and reports to ``view``.
 
-    ``nodes`` are ``frames``, and where there are any the maps ``t1`` and ``t1_quality``; ``files``
-    are where the results are kept. A session that ends early leaves neither.
+    ``nodes`` are ``frames``, where there are any the maps ``t1`` and ``t1_quality``, and of a
+    simulated subject ``true_t1`` and ``tissues``; ``files`` are where the results are kept. A
+    session that ends early leaves neither.
     """
 
     def __init__(self, wishes: ReconWishes, view: View | None = None) -> None:
@@ -44,15 +45,18 @@ class ReconSession(Session):
             self._reconstruct(Path(wishes.raw_file), 0.0)
 
     def _simulated(self, nodes: Mapping[str, Any], figures: Mapping[str, Any]) -> None:
-        self._tell("log", _("The raw data are kept in {path}.").format(path=nodes["raw"]))
-        self._reconstruct(nodes["raw"], _SIMULATED)
+        self.nodes = dict(nodes)
+        raw = self._simulation.raw
+        self._tell("log", _("The raw data are kept in {path}.").format(path=raw))
+        self._reconstruct(raw, _SIMULATED)
 
     def _reconstruct(self, raw: Path, start: float) -> None:
         self._task = ReconTask(self.wishes, raw)
         self._begin(self._task, self._done, start)
 
     def _done(self, nodes: Mapping[str, Any], figures: Mapping[str, Any]) -> None:
-        self.nodes, self.figures = dict(nodes), dict(figures)
+        self.nodes.update(nodes)
+        self.figures = dict(figures)
         self.files = dict(self._task.files)
         for sentence in summary.sentences(figures, self.files):
             self._tell("log", sentence)
@@ -61,5 +65,6 @@ class ReconSession(Session):
 
     def _end(self, error: MRIForgeError | None) -> None:
         if error is not None and self._simulation is not None:
-            self._simulation.discard({})
+            self._simulation.discard(self.nodes)
+            self.nodes = {}
         super()._end(error)

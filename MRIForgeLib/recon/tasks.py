@@ -16,6 +16,7 @@ from MRIForgeLib.provenance import PREFIX
 from MRIForgeLib.recon import results
 from MRIForgeLib.recon.frames import add_frames, load_factors
 from MRIForgeLib.recon.t1 import style_quality, style_t1
+from MRIForgeLib.recon.truth import add_truth_steps
 from MRIForgeLib.recon.wishes import ReconWishes
 from MRIForgeLib.tasks import in_background
 
@@ -27,33 +28,49 @@ MAP_ROLE = PREFIX + "map"
 
 
 class SimulateTask:
-    """Measures a simulated subject; ``collect`` gives the file ``raw``."""
+    """Measures a simulated subject; ``collect`` gives the truth, ``true_t1`` and ``tissues``.
+
+    Attributes:
+        raw: the raw data, when done; in a folder of their own beside the results, with the truth.
+    """
 
     command = "simulate"
 
     def __init__(self, wishes: ReconWishes) -> None:
         self.wishes = wishes
-        self.kept: list[Path] = []
+        self.place = Place.in_scene(slicer.mrmlScene, wishes.subject)
+        self.raw: Path | None = None
 
     def export(self, folder: Path) -> Generator[None, None, dict[str, Any]]:
         """The options of the job."""
         yield from ()
-        output = folder / "results" / f"{self.wishes.subject}.h5"
-        output.parent.mkdir()
-        return {"output": str(output), "seed": self.wishes.seed, **self.wishes.simulation}
+        made = folder / "results"
+        made.mkdir()
+        return {
+            "what": "multitasking",
+            "output": str(made / f"{self.wishes.subject}.h5"),
+            "truth": str(made / "truth"),
+            "seed": self.wishes.seed,
+            **self.wishes.simulation,
+        }
 
     def collect(self, folder: Path, result: Mapping[str, Any]) -> Making:
-        """Keeps the files where the results will be."""
-        made = folder / "results"
-        steps = in_background(results.keep_files, made, self.wishes.results_folder)
-        self.kept = yield from steps
-        return {"raw": self.wishes.results_folder / f"{self.wishes.subject}.h5"}
+        """Keeps the files where the results will be, and shows the truth."""
+        name, made = self.wishes.subject, Path(result["output"])
+        kept = yield from in_background(
+            results.keep, {"raw": made}, made.parent, self.wishes.results_folder, name
+        )
+        self.raw = kept["raw"]
+        facts = {key: value for key, value in result.items() if key != "truth"}
+        attributes = provenance_attributes(self.command, facts, name)
+        steps = add_truth_steps(self.raw.with_name("truth"), self.place, name, attributes)
+        return (yield from steps)
 
     def discard(self, nodes: Nodes) -> None:
-        """Removes the files again."""
-        for path in self.kept:
-            path.unlink(missing_ok=True)
-        self.kept = []
+        """Takes everything out of the scene and from the disk again."""
+        remove_result(nodes)
+        if self.raw is not None:
+            results.drop(self.raw.parent)
 
 
 class ReconTask:
@@ -86,7 +103,9 @@ class ReconTask:
         """Keeps the files and puts the images into the scene."""
         name = f"{self.wishes.subject} {self.wishes.method.value}"
         parent = self.wishes.results_folder
-        self.files = yield from in_background(results.keep, result, parent, name)
+        files = {key: Path(result[key]) for key in results.FILES if result.get(key)}
+        made = files["factors"].parent
+        self.files = yield from in_background(results.keep, files, made, parent, name)
         return (yield from add_result(self.files, self.place, name, result, self.raw.name))
 
     def discard(self, nodes: Nodes) -> None:
