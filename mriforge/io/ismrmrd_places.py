@@ -85,7 +85,7 @@ def cycles_per_pixel(trajectory: np.ndarray, header: Header) -> tuple[np.ndarray
     """A stored trajectory in cycles per pixel; its unit as said, or by how far it reaches."""
     if not np.isfinite(trajectory).all():
         raise BadInput("The trajectory holds values that are not finite.", "Copy the file again.")
-    reach = float(np.sqrt(np.square(trajectory).sum(-1).max()))
+    reach = float(np.hypot(trajectory[..., 0], trajectory[..., 1], dtype=np.float64).max())
     matrix = header.encoded_matrix[0]
     factors = {
         "cycles_per_pixel": (1.0, 0.5),
@@ -108,6 +108,11 @@ def cycles_per_pixel(trajectory: np.ndarray, header: Header) -> tuple[np.ndarray
                 "Say 'trajectory_unit' in trajectoryDescription of the XML header.",
             )
         unit = fits[0]
+    if reach > 1.5 * factors[unit][1]:
+        raise BadInput(
+            f"The trajectory reaches {reach:.4g}, beyond the edge of k-space in '{unit}'.",
+            "Correct the trajectory or its unit.",
+        )
     return (trajectory * np.float32(factors[unit][0])).astype(np.float32, copy=False), unit
 
 
