@@ -1,7 +1,7 @@
 """Write one line through a reconstruction as a series: a cine, a breath, or a recovery.
 
-Of the three times one runs (--axis), the others stay (--cardiac, --respiratory, --inversion, counted
-from 0; negative from the end). Magnitude images, in the units of the reconstruction.
+Of the three times one runs (--axis), the others stay (--cardiac, --respiratory, --inversion,
+counted from 0; negative from the end). Magnitude images, in the units of the reconstruction.
 """
 
 from __future__ import annotations
