@@ -59,6 +59,7 @@ COMMANDS: dict[str, Command] = {
     ),
     "finetune": Command("mriforge.jobs.finetune", "Adapt a model to a subject's own sharp scan."),
     "train": Command("mriforge.jobs.train", "Train a model by a recipe."),
+    "t1map": Command("mriforge.jobs.t1map", "Map T1 from images, or from a reconstruction."),
     "evaluate": Command("mriforge.jobs.evaluate", "Compare an image with a reference."),
     "recon": Command("mriforge.jobs.recon", "Reconstruct free-breathing MR Multitasking raw data."),
     "frames": Command("mriforge.jobs.frames", "Write a line of a reconstruction's frames."),
