@@ -245,20 +245,42 @@ def test_unknown_wavelets_are_refused() -> None:
     name=st.sampled_from(["haar", "db4", "sym4", "db7"]),
     shift=st.tuples(st.integers(0, 9), st.integers(0, 9)),
     dtype=st.sampled_from([torch.float32, torch.complex64]),
+    isotropic=st.booleans(),
 )
 def test_wavelets_are_inverted_by_their_transpose(
-    shape: tuple[int, int], name: str, shift: tuple[int, int], dtype: torch.dtype
+    shape: tuple[int, int], name: str, shift: tuple[int, int], dtype: torch.dtype, isotropic: bool
 ) -> None:
-    wavelet = Wavelet(shape, name)
+    wavelet = Wavelet(shape, name, isotropic=isotropic)
     image, other = noise(2, *shape, dtype=dtype), noise(2, *shape, dtype=dtype, seed=5)
     coefficients = wavelet.forward(image, shift)
     assert coefficients.dtype == dtype
+    kept = coefficients.clone()
     assert relative(wavelet.adjoint(coefficients, shift), image) < 1e-6
+    assert torch.equal(coefficients, kept)
     left = torch.vdot(coefficients.flatten(), other.flatten())
     right = torch.vdot(image.flatten(), wavelet.adjoint(other, shift).flatten())
     assert abs(left - right) < 1e-5 * image.norm() * other.norm()
     rolled = wavelet.forward(torch.roll(image, shift, (-2, -1)))
     assert relative(coefficients, rolled) < 1e-5
+
+
+@settings(max_examples=20, deadline=None)
+@given(shape=st.sampled_from([(16, 16), (32, 24), (20, 64), (7, 16)]))
+def test_both_kinds_of_wavelets_share_their_coarsest_scale(shape: tuple[int, int]) -> None:
+    image = noise(*shape)
+    pyramid, product = (Wavelet(shape, isotropic=kind) for kind in (True, False))
+    assert torch.equal(pyramid.details, product.details)
+    one, other = (w.forward(image)[~w.details] for w in (pyramid, product))
+    torch.testing.assert_close(one, other)
+
+
+def test_isotropic_wavelets_are_nowhere_long_and_thin() -> None:
+    wavelet = Wavelet((64, 64), "haar", 3, isotropic=True)
+    for place in ((3, 60), (60, 3), (20, 3), (9, 12), (12, 40)):
+        alone = torch.zeros(64, 64)
+        alone[place] = 1
+        there = wavelet.adjoint(alone).abs() > 1e-6
+        assert there.any(0).sum() == there.any(1).sum()
 
 
 def test_as_many_levels_as_the_size_divides() -> None:

@@ -97,29 +97,48 @@ def analysis_matrix(size: int, name: str = "db4", levels: int = 4) -> np.ndarray
 
 
 class Wavelet:
-    """Separable orthonormal wavelet transform ``W_y X W_x^T`` of the last two axes.
+    """Separable orthonormal wavelet transform of the last two axes.
 
     Args:
         shape: ``(ny, nx)`` in pixels; any size. A size that cannot be halved without a remainder
             ``levels`` times has fewer levels, an odd one none.
         name: see :func:`scaling_filter`.
         levels: at most.
+        isotropic: each level halves what is coarse along both axes (Mallat 1989); otherwise each
+            axis is transformed whole, ``W_y X W_x^T``, which is one product less but has
+            wavelets that are long and thin: thresholded, they show as faint streaks.
 
     Attributes:
         details: ``(ny, nx)`` bool on the CPU: coefficients that are not approximations along
             both axes; sparsity is asked of these.
     """
 
-    def __init__(self, shape: tuple[int, int], name: str = "db4", levels: int = 4) -> None:
+    def __init__(
+        self,
+        shape: tuple[int, int],
+        name: str = "db4",
+        levels: int = 4,
+        isotropic: bool = False,
+    ) -> None:
         self.shape = (int(shape[0]), int(shape[1]))
         self.name = name
         self.levels = tuple(levels_possible(size, levels) for size in self.shape)
-        self._exact = [torch.from_numpy(analysis_matrix(n, name, levels)) for n in self.shape]
-        self._held: dict[tuple, list[torch.Tensor]] = {}
         coarse = [
             torch.arange(n) < n >> level for n, level in zip(self.shape, self.levels, strict=True)
         ]
         self.details = ~(coarse[0][:, None] & coarse[1][None, :])
+        # Products one after the other, each on the corner that its matrices fill.
+        if isotropic and max(self.levels) > 0:
+            self._exact = [
+                [
+                    _one_level(n, depth, most, name)
+                    for n, most in zip(self.shape, self.levels, strict=True)
+                ]
+                for depth in range(max(self.levels))
+            ]
+        else:
+            self._exact = [[torch.from_numpy(analysis_matrix(n, name, levels)) for n in self.shape]]
+        self._held: dict[tuple, list[list[torch.Tensor]]] = {}
 
     def forward(self, image: torch.Tensor, shift: tuple[int, int] = (0, 0)) -> torch.Tensor:
         """Coefficients of images ``(..., ny, nx)``, real or complex; same shape and type.
@@ -129,13 +148,23 @@ class Wavelet:
             shift: the image is transformed as if rolled by ``(y, x)`` pixels (cycle spinning:
                 Coifman and Donoho 1995). The adjoint needs the same one.
         """
-        wy, wx = self._matrices(image, shift)
-        return _both_sides(wy, image, wx.T)
+        first, *deeper = self._matrices(image, shift)
+        found = _both_sides(first[0], _planes(image), first[1].T)
+        for wy, wx in deeper:
+            corner = (..., slice(len(wy)), slice(len(wx)))
+            found[corner] = _both_sides(wy, found[corner], wx.T)
+        return _joined(found, image)
 
     def adjoint(self, coefficients: torch.Tensor, shift: tuple[int, int] = (0, 0)) -> torch.Tensor:
         """Images of coefficients ``(..., ny, nx)``: the transpose, which is the inverse."""
-        wy, wx = self._matrices(coefficients, shift)
-        return _both_sides(wy.T, coefficients, wx)
+        first, *deeper = self._matrices(coefficients, shift)
+        found = _planes(coefficients)
+        if deeper and found is coefficients:
+            found = found.clone()
+        for wy, wx in reversed(deeper):
+            corner = (..., slice(len(wy)), slice(len(wx)))
+            found[corner] = _both_sides(wy.T, found[corner], wx)
+        return _joined(_both_sides(first[0].T, found, first[1]), coefficients)
 
     def random_shift(self, generator: torch.Generator | None = None) -> tuple[int, int]:
         """A shift ``(y, x)`` in pixels for one iteration of cycle spinning."""
@@ -143,21 +172,36 @@ class Wavelet:
             int(torch.randint(1 << level, (), generator=generator)) for level in self.levels
         )
 
-    def _matrices(
-        self, like: torch.Tensor, shift: tuple[int, int]
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    def _matrices(self, like: torch.Tensor, shift: tuple[int, int]) -> list[list[torch.Tensor]]:
         key = (like.device, like.dtype.to_real())
         if key not in self._held:
-            self._held[key] = [m.to(device=key[0], dtype=key[1]) for m in self._exact]
+            self._held[key] = [
+                [side.to(device=key[0], dtype=key[1]) for side in pair] for pair in self._exact
+            ]
         # Rolling the matrix costs a thousandth of rolling the images.
-        return tuple(m.roll(-s, 1) if s else m for m, s in zip(self._held[key], shift, strict=True))
+        first, *deeper = self._held[key]
+        return [
+            [m.roll(-s, 1) if s else m for m, s in zip(first, shift, strict=True)],
+            *deeper,
+        ]
 
 
-def _both_sides(left: torch.Tensor, image: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
-    """``left @ image @ right`` with real matrices."""
-    if not image.is_complex():
-        return left @ (image @ right)
-    # A product of real matrices costs a quarter of that of complex ones.
-    planes = torch.view_as_real(image).movedim(-1, 0).contiguous()
-    planes = left @ (planes @ right)
-    return torch.complex(planes[0], planes[1])
+def _one_level(size: int, depth: int, most: int, name: str) -> torch.Tensor:
+    """What halves a line that was halved ``depth`` times; the identity beyond ``most``."""
+    length = size >> min(depth, most)
+    return torch.from_numpy(analysis_matrix(length, name, 1 if depth < most else 0))
+
+
+def _planes(values: torch.Tensor) -> torch.Tensor:
+    """Real and imaginary parts apart: a product of real matrices costs a quarter."""
+    if not values.is_complex():
+        return values
+    return torch.view_as_real(values).movedim(-1, 0).contiguous()
+
+
+def _joined(planes: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+    return torch.complex(planes[0], planes[1]) if like.is_complex() else planes
+
+
+def _both_sides(left: torch.Tensor, planes: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+    return left @ (planes @ right)

@@ -189,7 +189,8 @@ class ShiftedWavelet:
     def __init__(self, shape: tuple[int, int], name: str, seed: int) -> None:
         step = 1 << _WAVELET_LEVELS
         self._shape = shape
-        self._wavelet = Wavelet([-(-n // step) * step for n in shape], name, _WAVELET_LEVELS)
+        padded = tuple(-(-n // step) * step for n in shape)
+        self._wavelet = Wavelet(padded, name, _WAVELET_LEVELS, isotropic=True)
         self._generator = torch.Generator().manual_seed(seed)
         self._shifts: list[tuple[int, int]] = []
 
