@@ -42,11 +42,11 @@ class Options:
         choices=("wavelet+llr", "wavelet", "tv", "llr", "none"),
     )
     regularisation: float = option(
-        "number", "strength, relative to the data", default=0.006, at_least=0, metavar="LAMBDA"
+        "number", "strength, relative to the data", default=0.005, at_least=0, metavar="LAMBDA"
     )
     outer: int = option("integer", "outer iterations", default=8, at_least=1)
     inner: int = option("integer", "conjugate-gradient steps in each", default=3, at_least=1)
-    tolerance: float = option("number", "stop at this relative change", default=1e-3, at_least=0)
+    tolerance: float = option("number", "stop at this relative change", default=4e-3, at_least=0)
     consistency: int = option(
         "integer", "data-consistency steps after the network", default=0, at_least=0
     )

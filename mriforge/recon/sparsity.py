@@ -43,16 +43,15 @@ def soft(values: Tensor, threshold: float, size: Tensor | None = None) -> Tensor
 class WaveletSparsity:
     """Orthonormal wavelets in the plane; approximations are left alone.
 
-    The transform is orthonormal, so that the proximal map acts on the image itself. It is shifted
-    at random each time (cycle spinning, Coifman 1995): shifts average out what a decimated
-    transform would leave at its own grid.
+    The transform is orthonormal, so that the proximal map acts on the image itself. It may be
+    shifted at random each time (cycle spinning, Coifman 1995).
 
     Args:
         grid: ``(z, y, x)``.
         name: see :func:`mriforge.physics.wavelets.scaling_filter`.
         levels: at most.
         joint: all components of a coefficient shrink together (group sparsity).
-        seed: of the shifts; None: no shifts.
+        seed: of the shifts; None: no shifts, so that iterations settle.
     """
 
     def __init__(
@@ -61,7 +60,7 @@ class WaveletSparsity:
         name: str = "sym4",
         levels: int = 4,
         joint: bool = False,
-        seed: int | None = 0,
+        seed: int | None = None,
     ) -> None:
         self.joint = joint
         self._sides = [torch.from_numpy(analysis_matrix(n, name, levels)).float() for n in grid[1:]]
@@ -139,16 +138,15 @@ class TotalVariation:
 class LocallyLowRank:
     """Blocks of pixels whose components have low rank (Trzasko 2011; Zhang 2015).
 
-    Blocks lie edge to edge; they are shifted at random each time, so that no borders show.
+    Two tilings of blocks, half a block apart, are averaged, so that no borders show. (Shifts at
+    random, the usual way, keep the iterations from ever settling.)
 
     Args:
         block: side in pixels.
-        seed: of the shifts.
     """
 
-    def __init__(self, block: int = 8, seed: int = 0) -> None:
+    def __init__(self, block: int = 8) -> None:
         self.block = block
-        self._generator = torch.Generator().manual_seed(seed)
 
     def forward(self, factors: Tensor) -> Tensor:
         """The factors themselves."""
@@ -160,10 +158,13 @@ class LocallyLowRank:
 
     def shrink(self, coefficients: Tensor, threshold: float) -> Tensor:
         """Soft thresholding of the singular values of each block's ``(pixels, L)`` matrix."""
+        tilings = [self._shrink(coefficients, threshold, s) for s in (0, self.block // 2)]
+        return (tilings[0] + tilings[1]) / 2
+
+    def _shrink(self, coefficients: Tensor, threshold: float, shift: int) -> Tensor:
         z, y, x, rank = coefficients.shape
         side = self.block
-        shift = torch.randint(side, (2,), generator=self._generator).tolist()
-        padded = coefficients.roll(shift, (1, 2))
+        padded = coefficients.roll((shift, shift), (1, 2))
         over = [(-n) % side for n in (y, x)]
         padded = torch.nn.functional.pad(padded, (0, 0, 0, over[1], 0, over[0]))
         tall, wide = padded.shape[1] // side, padded.shape[2] // side
@@ -176,7 +177,7 @@ class LocallyLowRank:
         matrices = matrices @ (vectors * scale[:, None, :]) @ vectors.mH
         blocks = matrices.reshape(z, tall, wide, side, side, rank).transpose(2, 3)
         whole = blocks.reshape(padded.shape)[:, :y, :x]
-        return whole.roll((-shift[0], -shift[1]), (1, 2))
+        return whole.roll((-shift, -shift), (1, 2))
 
     def energy(self, factors: Tensor) -> Tensor:
         """Ones."""

@@ -35,10 +35,10 @@ class Settings:
 
     method: str = "admm"
     sparsity: str = "wavelet+llr"
-    regularisation: float = 0.006
+    regularisation: float = 0.005
     outer: int = 8
     inner: int = 3
-    tolerance: float = 1e-3
+    tolerance: float = 4e-3
     model: str = "mdcn_small"
     consistency: int = 0
 
