@@ -80,6 +80,7 @@ class Charts:
         line: tuple[str, Color],
         *,
         markers: bool = False,
+        joined: bool = True,
     ) -> slicer.vtkMRMLPlotChartNode:
         """A chart of one line: columns ``axes`` of ``table``, with its name and color."""
         chart = self._add("vtkMRMLPlotChartNode", title)
@@ -91,7 +92,7 @@ class Charts:
         chart.SetTitleFontSize(14)
         chart.SetAxisTitleFontSize(12)
         chart.SetAxisLabelFontSize(11)
-        self._line(chart, table, axes, line, markers=markers)
+        self._line(chart, table, axes, line, markers=markers, joined=joined)
         return chart
 
     def _line(

@@ -31,6 +31,7 @@ from MRIForgeLib.display import show_volume
 from MRIForgeLib.live_charts import ResidualChart
 from MRIForgeLib.provenance import keep_in_files_after_loading
 from MRIForgeLib.recon import advice, summary
+from MRIForgeLib.recon.agreement import AgreementChart, agreement_of
 from MRIForgeLib.recon.frames import MAGNITUDE, Position, frames_of
 from MRIForgeLib.recon.lines import LineTask
 from MRIForgeLib.recon.session import ReconSession
@@ -112,13 +113,14 @@ class MTMRIReconParameterNode:
     respiratory: Annotated[int, WithinRange(1, 50)] = 6
     inversion: Annotated[int, WithinRange(0, 2000)] = 0
     basis: Basis = Basis.LRT
-    sparsity: Sparsity = Sparsity.WAVELET
-    regularisation: Annotated[float, WithinRange(0, 1)] = 0.002
+    sparsity: Sparsity = Sparsity.WAVELET_LLR
+    regularisation: Annotated[float, WithinRange(0, 1)] = 0.006
     outer: Annotated[int, WithinRange(1, 500)] = 8
     inner: Annotated[int, WithinRange(1, 100)] = 3
     consistency: Annotated[int, WithinRange(0, 50)] = 0
     coilMaps: CoilMaps = CoilMaps.ESPIRIT
     coils: Annotated[int, WithinRange(0, 256)] = 0
+    delays: bool = False
     t1: bool = True
     memory: Annotated[float, WithinRange(0, 1024)] = 0.0
     device: Device = Device.AUTO
@@ -350,8 +352,6 @@ class MTMRIReconLogic(ScriptedLoadableModuleLogic):
         :param regionsNode: where; default: wherever both maps have a value.
         :return: MRIForgeLib.recon.agreement.AgreementChart: its "figures", and chart nodes.
         """
-        from MRIForgeLib.recon.agreement import AgreementChart, agreement_of
-
         return AgreementChart(agreement_of(firstNode, secondNode, regionsNode))
 
     def _run(self, session, waitForCompletion):

@@ -10,7 +10,7 @@ from slicer.i18n import tr as _
 
 from MRIForgeLib.text import duration
 
-_LEAST_SHARE = 0.01
+_LEAST_SHARE, _LEAST_S = 0.01, 0.5
 
 
 def sentences(result: Mapping[str, Any], files: Mapping[str, Path]) -> list[str]:
@@ -38,7 +38,7 @@ def _times(seconds: Mapping[str, Any], device: Any) -> str:
     text = _("Done in {time}.").format(time=duration(total))
     if device:
         text = _("Done in {time} on {device}.").format(time=duration(total), device=device)
-    long = [(n, s) for n, s in stages.items() if s >= _LEAST_SHARE * total]
+    long = [(n, s) for n, s in stages.items() if s >= max(_LEAST_S, _LEAST_SHARE * total)]
     if long:
         parts = ", ".join(f"{name} {duration(value)}" for name, value in long)
         text = _("{text} Of this: {parts}.").format(text=text, parts=parts)

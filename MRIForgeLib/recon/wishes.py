@@ -75,6 +75,7 @@ class Basis(Enum):
 class Sparsity(Enum):
     """What is taken to be sparse."""
 
+    WAVELET_LLR = "wavelet+llr"
     WAVELET = "wavelet"
     TV = "tv"
     LLR = "llr"
@@ -84,6 +85,7 @@ class Sparsity(Enum):
     def label(sparsity: Sparsity) -> str:
         """Text of the entry in a list."""
         return {
+            Sparsity.WAVELET_LLR: _("Wavelets and locally low rank"),
             Sparsity.WAVELET: _("Wavelets"),
             Sparsity.TV: _("Edges (total variation)"),
             Sparsity.LLR: _("Locally low rank"),
@@ -120,6 +122,8 @@ class ReconWishes:
         regularisation: relative to the data. outer, inner: iterations.
         consistency: data-consistency steps after the network.
         coils: virtual coils to compress to; 0: all.
+        delays: estimate and correct gradient delays.
+        t1_cardiac, t1_respiratory: phases of the T1 map, from 0.
         memory_gib: at most; 0: what is free.
         simulation: further options of the command ``simulate``, for scripts.
     """
@@ -136,14 +140,17 @@ class ReconWishes:
     respiratory: int = 6
     inversion: int = 0
     basis: Basis = Basis.LRT
-    sparsity: Sparsity = Sparsity.WAVELET
-    regularisation: float = 0.002
+    sparsity: Sparsity = Sparsity.WAVELET_LLR
+    regularisation: float = 0.006
     outer: int = 8
     inner: int = 3
     consistency: int = 0
     coil_maps: CoilMaps = CoilMaps.ESPIRIT
     coils: int = 0
+    delays: bool = False
     t1: bool = True
+    t1_cardiac: int = 0
+    t1_respiratory: int = 0
     memory_gib: float = 0.0
     device: Device = Device.AUTO
     simulation: Mapping[str, Any] = field(default_factory=dict)
@@ -182,7 +189,10 @@ class ReconWishes:
             "respiratory": self.respiratory,
             "basis": self.basis.value,
             "coil_maps": self.coil_maps.value,
+            "delays": self.delays,
             "t1": self.t1,
+            "t1_cardiac": self.t1_cardiac,
+            "t1_respiratory": self.t1_respiratory,
             "device": self.device.value,
         }
         if self.inversion:
@@ -229,6 +239,7 @@ def recon_wishes_of(node: Any) -> ReconWishes:
         consistency=node.consistency,
         coil_maps=node.coilMaps,
         coils=node.coils,
+        delays=node.delays,
         t1=node.t1,
         memory_gib=node.memory,
         device=node.device,

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import slicer
 from slicer.i18n import tr as _
 
 from MRIForgeLib.display import is_in_scene, show_volume
+from MRIForgeLib.recon.agreement import AgreementChart, agreement_of
 from MRIForgeLib.recon.t1 import fill_regions_table, region_figures
 from MRIForgeLib.widgets.plots import PlotStrip
-
-if TYPE_CHECKING:
-    from MRIForgeLib.recon.agreement import AgreementChart
 
 
 class T1Section:
@@ -73,8 +71,6 @@ class T1Section:
 
     def compare(self, checked: bool = False) -> None:
         """A Bland-Altman chart of two maps."""
-        from MRIForgeLib.recon.agreement import AgreementChart, agreement_of
-
         ui = self.ui
         first, second = ui.t1Selector.currentNode(), ui.otherSelector.currentNode()
         with slicer.util.tryWithErrorDisplay(_("The maps could not be compared.")):
