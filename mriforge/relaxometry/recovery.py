@@ -30,8 +30,8 @@ _CHUNK = 1 << 14  # voxels; the table of products then takes a few ten MiB
 _SHORT = 32
 """Images up to which the fit is done in double precision and without a compact basis."""
 _SINGLE = 1e-7
-_FLAT = 1e-6
-"""Change over the series, relative to its level, below which there is nothing to fit."""
+_FLAT = {torch.float64: 1e-12, torch.float32: 3e-6}
+"""Power of the change over the series, relative to all of it, that is only rounding."""
 
 
 @dataclass(frozen=True)
@@ -102,9 +102,9 @@ def fit_recovery(
             block = flat[:, piece] if sorted_already else flat[order, piece]
             block = block if len(voxels) == block.shape[1] else block[:, voxels]
             found, state = _fit_block(_tensor(block, dtype, device), table, reader, signal)
-            _store(maps, flags, start + voxels, model, found, state, reader.samples)
+            store(maps, flags, start + voxels, model, found, state, reader.samples)
         events.progress(piece.stop / flat.shape[1], "fitting T1")
-    about = _about(model, signal, len(times_s))
+    about = about_fit(model, signal, len(times_s))
     return as_map(maps, flags, series.shape[1:], about)
 
 
@@ -115,7 +115,8 @@ def as_map(maps: np.ndarray, flags: np.ndarray, shape: tuple[int, ...], about: d
     return T1Map(t1, r_squared, error, amplitude, inversion, flags.reshape(shape), about)
 
 
-def _about(model: RecoveryModel, signal: str, images: int) -> dict:
+def about_fit(model: RecoveryModel, signal: str, images: int) -> dict:
+    """What a map says of its own making, JSON types."""
     about = {"model": model.kind, "signal": signal, "images": images}
     about["t1_range_ms"] = [1000 * bound for bound in model.bounds_s]
     if model.inversion is not None:
@@ -203,7 +204,7 @@ def _fit_block(
         else:
             found = _with_polarity(block, data, energy, table, reader)
     state = torch.where(finite, int(Flag.FITTED), int(Flag.BAD_INPUT)).to(torch.uint8)
-    state[finite & (found.total <= _FLAT**2 * total)] = int(Flag.NO_SIGNAL)
+    state[finite & (found.total <= _FLAT[reader.dtype] * total)] = int(Flag.NO_SIGNAL)
     return found, state
 
 
@@ -288,7 +289,7 @@ def _with_polarity(
     return best
 
 
-def _store(
+def store(
     maps: np.ndarray,
     flags: np.ndarray,
     where: np.ndarray,

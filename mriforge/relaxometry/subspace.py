@@ -9,12 +9,21 @@ from mriforge.errors import BadInput
 from mriforge.events import Events
 from mriforge.factors import Factors
 from mriforge.relaxometry.models import BOUNDS_S, RecoveryModel
-from mriforge.relaxometry.recovery import _about, _store, as_map, check_series, in_phase, upright
+from mriforge.relaxometry.recovery import about_fit, as_map, check_series, in_phase, store, upright
 from mriforge.relaxometry.result import Flag, T1Map
-from mriforge.relaxometry.varpro import best_curves, compact_basis, curve_table, time_grid
+from mriforge.relaxometry.varpro import (
+    CurveTable,
+    Estimate,
+    best_curves,
+    compact_basis,
+    curve_table,
+    time_grid,
+)
 
 _CHUNK = 1 << 14
 _TOLERANCE = 1e-6
+_FLAT = 3e-6
+"""Power of the change over the series, relative to all of it, that is only rounding."""
 
 
 def t1_from_factors(
@@ -141,10 +150,10 @@ def t1_from_coefficients(
             continue
         block = block if len(voxels) == block.shape[1] else block[:, voxels]
         found, state = _fit(_channels(block, device), *matrices, table)
-        _store(maps, flags, start + voxels, model, found, state, samples)
+        store(maps, flags, start + voxels, model, found, state, samples)
         events.progress(min(1.0, (start + _CHUNK) / flat.shape[1]), "fitting T1")
     signal = "complex" if coefficients.dtype.kind == "c" else "real"
-    about = {**_about(model, signal, len(pulses)), "coefficients": len(basis)}
+    about = {**about_fit(model, signal, len(pulses)), "coefficients": len(basis)}
     return as_map(maps, flags, coefficients.shape[1:], about)
 
 
@@ -164,8 +173,8 @@ def _fit(
     parts: torch.Tensor,
     mix: torch.Tensor | None,
     lengths: torch.Tensor | None,
-    table: object,
-) -> tuple:
+    table: CurveTable,
+) -> tuple[Estimate, torch.Tensor]:
     """Best curves of ``(channel, K, v)``, and flags."""
     finite = torch.isfinite(parts).all(0).all(0)
     parts = parts if finite.all() else torch.where(finite, parts, 0)
@@ -185,5 +194,5 @@ def _fit(
             table,
         )
     state = torch.where(finite, int(Flag.FITTED), int(Flag.BAD_INPUT)).to(torch.uint8)
-    state[finite & (found.total <= 1e-12 * energy)] = int(Flag.NO_SIGNAL)
+    state[finite & (found.total <= _FLAT * energy)] = int(Flag.NO_SIGNAL)
     return found, state
