@@ -80,7 +80,8 @@ def conjugate_gradients(
     """
     estimate = start.clone()
     residual = target - apply(start) if residual is None else residual.clone()
-    direction = precondition(residual)
+    # A preconditioner may give back what it got, and the residual changes in place.
+    direction = precondition(residual).clone()
     product = _inner(residual, direction)
     for _ in range(iterations):
         if product <= 0:
