@@ -18,8 +18,8 @@ from mriforge.errors import BadInput
 from mriforge.events import Events
 
 TRANSFORMS = ("rigid", "bspline")
-_ROUNDS = 4
-_STILL = 0.2
+_ROUNDS = {"rigid": 12, "bspline": 4}
+_STILL = {"rigid": 0.03, "bspline": 0.2}
 """Mean change of the displacements from one round to the next, in pixels, below which it ends."""
 _CONTROL_MM = 40.0
 """Between control points of a free deformation: organs move as wholes."""
@@ -50,7 +50,7 @@ def register_series(
     spacing_mm: Sequence[float],
     synthesize: Callable[[np.ndarray], np.ndarray],
     transform: str = "bspline",
-    rounds: int = _ROUNDS,
+    rounds: int | None = None,
     events: Events | None = None,
 ) -> Registered:
     """Moves every image onto what the model says it should look like.
@@ -61,7 +61,7 @@ def register_series(
         synthesize: fits the model to a series and returns the series that it describes, of the
             same shape.
         transform: ``rigid`` or ``bspline``.
-        rounds: at most so many times.
+        rounds: at most so many times; default 12 rigid ones, 4 free deformations.
         events: progress and cancellation.
 
     Raises:
@@ -75,7 +75,7 @@ def register_series(
             "registered.",
             "Leave the registration out.",
         )
-    events = events or Events()
+    events, rounds = events or Events(), rounds or _ROUNDS[transform]
     original = np.ascontiguousarray(series, np.float32)
     current, fields = original, np.zeros((*series.shape, 2), np.float32)
     images, slices = series.shape[:2]
@@ -98,7 +98,7 @@ def register_series(
         current = moved
         changes.append(float(np.linalg.norm(fields - before, axis=-1).mean()))
         events.metric(round=turn + 1, change_mm=changes[-1])
-        if changes[-1] < _STILL * min(spacing_mm):
+        if changes[-1] < _STILL[transform] * min(spacing_mm):
             break
     lengths = np.linalg.norm(fields, axis=-1).mean((2, 3))
     info = {
