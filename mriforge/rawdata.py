@@ -17,6 +17,9 @@ import numpy as np
 from mriforge.errors import BadInput
 from mriforge.volume import Grid
 
+_OUTERMOST = 0.55
+"""Cycles per pixel: half a cycle, and what gradient delays may add."""
+
 
 @dataclass(frozen=True)
 class RawData:
@@ -71,7 +74,7 @@ class RawData:
             raise BadInput(f"The noise measurement does not have {coils} coils.")
         if not np.isfinite(self.kspace.view(np.float32)).all():
             raise BadInput("The raw data hold values that are not finite.")
-        if not np.isfinite(self.trajectory).all() or np.abs(self.trajectory).max() > 0.5 + 1e-3:
+        if not np.isfinite(self.trajectory).all() or np.abs(self.trajectory).max() > _OUTERMOST:
             raise BadInput(
                 "The trajectory is not within [-0.5, 0.5] cycles per pixel.",
                 "Give it relative to the reconstructed matrix.",
