@@ -37,7 +37,6 @@ from MRIForgeLib.recon.lines import LineTask
 from MRIForgeLib.recon.session import ReconSession
 from MRIForgeLib.recon.t1 import fill_regions_table, region_figures
 from MRIForgeLib.recon.wishes import (
-    DEFAULT_MODEL,
     Basis,
     CoilMaps,
     Method,
@@ -106,19 +105,19 @@ class MTMRIReconParameterNode:
     seed: Annotated[int, WithinRange(0, 999_999)] = 1
     factorsFile: str = ""
     folder: str = ""
-    method: Method = Method.ADMM
-    model: str = DEFAULT_MODEL
-    rank: Annotated[int, WithinRange(1, 256)] = 32
-    cardiac: Annotated[int, WithinRange(1, 100)] = 20
-    respiratory: Annotated[int, WithinRange(1, 50)] = 6
+    method: Method = ReconWishes.method
+    model: str = ReconWishes.model
+    rank: Annotated[int, WithinRange(1, 256)] = ReconWishes.rank
+    cardiac: Annotated[int, WithinRange(1, 100)] = ReconWishes.cardiac
+    respiratory: Annotated[int, WithinRange(1, 50)] = ReconWishes.respiratory
     inversion: Annotated[int, WithinRange(0, 2000)] = 0
-    basis: Basis = Basis.LRT
-    sparsity: Sparsity = Sparsity.WAVELET_LLR
-    regularisation: Annotated[float, WithinRange(0, 1)] = 0.006
-    outer: Annotated[int, WithinRange(1, 500)] = 8
-    inner: Annotated[int, WithinRange(1, 100)] = 3
+    basis: Basis = ReconWishes.basis
+    sparsity: Sparsity = ReconWishes.sparsity
+    regularisation: Annotated[float, WithinRange(0, 1)] = ReconWishes.regularisation
+    outer: Annotated[int, WithinRange(1, 500)] = ReconWishes.outer
+    inner: Annotated[int, WithinRange(1, 100)] = ReconWishes.inner
     consistency: Annotated[int, WithinRange(0, 50)] = 0
-    coilMaps: CoilMaps = CoilMaps.ESPIRIT
+    coilMaps: CoilMaps = ReconWishes.coil_maps
     coils: Annotated[int, WithinRange(0, 256)] = 0
     delays: bool = False
     t1: bool = True

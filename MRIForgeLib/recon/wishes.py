@@ -11,9 +11,8 @@ from typing import Any
 import slicer
 from slicer.i18n import tr as _
 
+from mriforge.jobs.recon import Options
 from MRIForgeLib.devices import Device
-
-DEFAULT_MODEL = "mdcn_small"
 
 
 class Source(Enum):
@@ -107,7 +106,7 @@ class CoilMaps(Enum):
 
 @dataclass(frozen=True)
 class ReconWishes:
-    """One reconstruction, from a file or of a simulated subject.
+    """One reconstruction, from a file or of a simulated subject; defaults are the command's.
 
     Attributes:
         source: which of the next three counts.
@@ -134,17 +133,17 @@ class ReconWishes:
     factors_file: str = ""
     folder: str = ""
     method: Method = Method.ADMM
-    model: str = DEFAULT_MODEL
-    rank: int = 32
-    cardiac: int = 20
-    respiratory: int = 6
+    model: str = Options.model
+    rank: int = Options.rank
+    cardiac: int = Options.cardiac
+    respiratory: int = Options.respiratory
     inversion: int = 0
     basis: Basis = Basis.LRT
     sparsity: Sparsity = Sparsity.WAVELET_LLR
-    regularisation: float = 0.006
-    outer: int = 8
-    inner: int = 3
-    consistency: int = 0
+    regularisation: float = Options.regularisation
+    outer: int = Options.outer
+    inner: int = Options.inner
+    consistency: int = Options.consistency
     coil_maps: CoilMaps = CoilMaps.ESPIRIT
     coils: int = 0
     delays: bool = False

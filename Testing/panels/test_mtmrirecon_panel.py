@@ -12,8 +12,8 @@ import pytest
 for _folder in (Path(__file__).parent, Path(__file__).parents[1] / "adapter"):
     sys.path.insert(0, str(_folder))
 
-from panel_helpers import ROOT, finish
-from recon_helpers import write_result
+from panel_helpers import ROOT, finish  # noqa: E402
+from recon_helpers import write_result  # noqa: E402
 
 MODULE = ROOT / "MTMRIRecon" / "MTMRIRecon.py"
 RAW, SIMULATED, FACTORS = range(3)

@@ -11,7 +11,7 @@ import pytest
 for _folder in (Path(__file__).parent, Path(__file__).parents[1] / "adapter"):
     sys.path.insert(0, str(_folder))
 
-from panel_helpers import finish, ids, worker_processes
+from panel_helpers import finish, ids, worker_processes  # noqa: E402
 
 pytest.importorskip("h5py")
 pytest.importorskip("torch")
