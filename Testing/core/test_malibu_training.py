@@ -12,6 +12,7 @@ import torch
 
 from mriforge.errors import BadInput, Cancelled
 from mriforge.events import Control, Events
+from mriforge.jobs import Request, run_request
 from mriforge.networks.feature_maps import to_maps
 from mriforge.recipes import load_recipe
 from mriforge.recipes.schema import FactorSpec, NetworkSpec, Recipe, TrainingSpec, ValidationSpec
@@ -22,6 +23,10 @@ from mriforge.training.factors import FactorSampler, denormalised, normalised, v
 from mriforge.training.job import train
 
 TINY = PairOptions(matrix=32, rank=4, coils=3, inversions=3, variants=3, held_out=0.5)
+
+
+def run_job(command: str, options: dict) -> dict:
+    return run_request(Request(command, options))
 
 
 def relative(found, wanted) -> float:
@@ -232,3 +237,29 @@ def test_models_for_something_else_are_refused(folder, tmp_path) -> None:
     wrong = dataclasses.replace(tiny(), loss=dataclasses.replace(tiny().loss, dice=1.0))
     with pytest.raises(BadInput, match="'dice'"):
         train(wrong, folder, tmp_path / "wrong", device="cpu")
+
+
+def test_the_command_line_makes_pairs_and_trains_on_them(tmp_path: Path) -> None:
+    place = tmp_path / "pairs"
+    size = {"matrix": 32, "rank": 4, "coils": 2, "inversions": 3, "variants": 2}
+    made = run_job("simulate", {"what": "factors", "output": str(place), "count": 2, **size})
+    assert made["pairs"] == 3
+    recipe = tmp_path / "mine.toml"
+    recipe.write_text(
+        'name = "mine"\nsource = "test"\ntask = "factors"\n[network]\nname = "mdcn_small"\n'
+        '[network.options]\nrank = 4\ngrowth = 4\nblocks = 1\n[factors]\nlabels = "truth"\n'
+        "[training]\nsteps = 2\n[variants.deep.network.options]\nblocks = 2\n",
+        encoding="utf-8",
+    )
+    options = {"recipe": f"{recipe}:deep", "data": str(place), "out": str(tmp_path / "out")}
+    done = run_job("train", options)
+    assert done["steps"] == 2
+    assert load_malibu(done["output"]).card.network_options["blocks"] == 2
+
+
+def test_an_output_of_the_wrong_kind_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x", encoding="utf-8")
+    with pytest.raises(BadInput, match="is a file"):
+        run_job("simulate", {"what": "factors", "output": str(tmp_path / "file")})
+    with pytest.raises(BadInput, match=r"must end with \.h5"):
+        run_job("simulate", {"what": "multitasking", "output": str(tmp_path / "raw.nii")})

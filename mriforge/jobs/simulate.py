@@ -2,6 +2,9 @@
 
 `multitasking`: free-breathing radial raw data of a beating, breathing chest, as ISMRMRD. --truth
 gets the T1 map, the tissues, the true bins of every readout and the true factors.
+
+`factors`: a folder of pairs to train MALIBU on, gridded and true spatial factors of --count random
+subjects in random shapes. It goes on where it was stopped.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from mriforge.errors import BadInput, MissingDependency
 from mriforge.events import Events
 from mriforge.jobs.options import option
+from mriforge.jobs.paths import check_paths
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,9 +41,9 @@ class Options:
     """Options of ``simulate``."""
 
     what: str = option(
-        "text", "what is simulated", positional="multitasking", choices=("multitasking",)
+        "text", "what is simulated", positional="KIND", choices=("multitasking", "factors")
     )
-    output: str = option("output", "raw data (ISMRMRD)", positional="OUT.h5", suffixes=SUFFIXES)
+    output: str = option("text", "raw data (ISMRMRD .h5), or folder of pairs", positional="OUT")
     truth: str | None = option("folder", "folder for the truth", default=None)
     seed: int = option("integer", "subject; 0 is the standard one", default=0, at_least=0)
     matrix: int = option("integer", "pixels of the image", default=160, at_least=16, at_most=512)
@@ -70,6 +74,20 @@ class Options:
     rank: int = option(
         "integer", "components of the true factors", default=32, at_least=1, at_most=64
     )
+    count: int = option("integer", "factors: pairs for training", default=512, at_least=1)
+    variants: int = option("integer", "factors: pairs of each scan", default=16, at_least=1)
+    iterative: bool = option("flag", "factors: iterative labels too (slow)", default=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _RawFile:
+    output: str = option("output", "raw data", positional="OUT", suffixes=SUFFIXES)
+    truth: str | None = option("folder", "folder for the truth", default=None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _PairFolder:
+    output: str = option("folder", "folder of pairs", positional="OUT")
 
 
 _OF_THE_SCAN = (
@@ -89,12 +107,17 @@ _OF_THE_SCAN = (
 
 
 def check(options: Options) -> None:
-    """An odd matrix, more than fits in memory, or no h5py."""
+    """Outputs that cannot be written, an odd matrix, more than fits in memory, or no h5py."""
     from importlib.util import find_spec
 
+    pairs = options.what == "factors"
+    if pairs:
+        check_paths(_PairFolder(output=options.output))
+    else:
+        check_paths(_RawFile(output=options.output, truth=options.truth))
     if options.matrix % 2:
         raise BadInput(f"--matrix must be even, not {options.matrix}.")
-    if find_spec("h5py") is None:
+    if not pairs and find_spec("h5py") is None:
         raise MissingDependency(
             "Writing ISMRMRD raw data needs h5py, which is not installed.",
             "Install it with: pip install 'mriforge[raw]'  (or: pip install h5py).",
@@ -128,7 +151,9 @@ def _memory_gib() -> float | None:
 
 
 def run(options: Options, events: Events) -> dict[str, Any]:
-    """Draws the subject, scans it, writes raw data and truth."""
+    """Draws the subject, scans it, writes raw data and truth; or many subjects, and pairs."""
+    if options.what == "factors":
+        return _pairs(options, events)
     from mriforge.io.atomic import atomic_path
     from mriforge.io.ismrmrd import write_ismrmrd
     from mriforge.phantoms.multitasking import scan, subject
@@ -154,6 +179,17 @@ def run(options: Options, events: Events) -> dict[str, Any]:
             _write_truth(partial, options, who, truth, about, events.part(0.8, 0.9))
         write_ismrmrd(options.output, raw, events=events.part(0.9, 1.0))
     return {"output": options.output, "truth": places, **figures}
+
+
+def _pairs(options: Options, events: Events) -> dict[str, Any]:
+    from mriforge.recon.pairs import PairOptions, make_pairs
+
+    names = ("matrix", "rank", "coils", "inversions", "variants", "iterative")
+    shared = {name: getattr(options, name) for name in names}
+    made = make_pairs(
+        options.output, options.count, options.seed, PairOptions(**shared), events=events
+    )
+    return {"output": options.output, **made}
 
 
 def _write_truth(

@@ -19,7 +19,9 @@ class Options:
     """Options of ``train``."""
 
     recipe: str = option("text", "recipe name or .toml file", positional="RECIPE")
-    data: str = option("input", "manifest of images (.csv or .json)", metavar="MANIFEST")
+    data: str = option(
+        "input", "manifest of images (.csv or .json), or folder of pairs", metavar="DATA"
+    )
     out: str = option("folder", "where checkpoints and the model are put")
     max_minutes: float | None = option(
         "number", "time budget", default=None, above=0, metavar="MIN"
