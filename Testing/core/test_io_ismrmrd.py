@@ -321,6 +321,15 @@ def test_the_grid_follows_the_pixels_of_the_encoded_space(copy: Path) -> None:
     assert read_ismrmrd(copy).grid.shape == (1, 32, 32)
 
 
+def test_one_coil_and_one_short_readout(tmp_path: Path) -> None:
+    """With one coil a readout has as many values as its trajectory."""
+    raw, _ = scan(subject(0), matrix=32, coils=1, inversions=1, pulses=60)
+    write_ismrmrd(tmp_path / "one.h5", raw)
+    _one_row(data=lambda v: v[:-2])(tmp_path / "one.h5")
+    with pytest.raises(BadInput, match="not as many as their headers say"):
+        read_ismrmrd(tmp_path / "one.h5")
+
+
 def test_a_missing_direction_is_not_invented(copy: Path) -> None:
     change(copy, read_dir=0)
     with pytest.raises(BadInput, match="directions of the slice"):
@@ -428,7 +437,7 @@ REFUSED = {
         lambda p: (scaled_trajectory(p, 37.0), replace_xml(p, (USER, ""))),
         "no known unit",
     ),
-    "outside": (lambda p: scaled_trajectory(p, 1.1), "cycles per pixel"),
+    "outside": (lambda p: scaled_trajectory(p, 1.3), "beyond the edge of k-space"),
     "varying samples": (_one_row(number_of_samples=63), "different numbers of samples"),
     "varying channels": (_one_row(active_channels=2), "different numbers of channels"),
     "short readout": (_one_row(data=lambda v: v[:-4]), "not as many as their headers say"),

@@ -1,7 +1,7 @@
 """Radial raw data in ISMRMRD files (HDF5), read in bulk and written.
 
-Reading goes in two passes: the headers of all readouts, then the samples of those that are wanted,
-in slabs. What the readouts mean is found out in :mod:`mriforge.io.ismrmrd_readouts`.
+Reading is one pass in slabs of bounded size. What the readouts mean is found out in
+:mod:`mriforge.io.ismrmrd_readouts`.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -23,13 +24,15 @@ from mriforge.io.ismrmrd_header import (
     TICK_S,
     VERSION,
     Header,
+    flagged,
     make_header,
     parse_header,
 )
-from mriforge.io.ismrmrd_readouts import Readouts, choose, interpret
+from mriforge.io.ismrmrd_readouts import Readouts, check_kind, choose, interpret, wanted
 from mriforge.rawdata import RawData
 
 _SLAB_BYTES = 32 << 20
+_FIRST_SLAB = 64
 _LARGEST = 65535
 _CONVERT = "Convert the scanner's file with siemens_to_ismrmrd or its like."
 _CYCLES_PER_PIXEL = "cycles_per_pixel"
@@ -55,10 +58,10 @@ def read_ismrmrd(
     """
     events = events or Events()
     with _opened(path) as (header, table):
-        heads = _heads(table)
-        readouts = choose(header, heads, slice_number)
-        kspace, trajectory = _samples(table, readouts, events.part(0.05, 0.95))
-        noise = _noise(table, readouts)
+        check_kind(header)
+        found = _read(table, slice_number, events.part(0.0, 0.95))
+        readouts = choose(found.heads, slice_number)
+        kspace, trajectory, noise = found.arrays(readouts)
     events.progress(0.95, "sorting the readouts")
     with _about(path):
         return interpret(header, readouts, kspace, trajectory, noise)
@@ -115,6 +118,7 @@ def write_ismrmrd(path: str | os.PathLike, raw: RawData, *, events: Events | Non
                 .view("<f4"),
             )
             table[len(noise) + part.start : len(noise) + part.stop] = rows
+        events.check_cancelled()
     events.progress(1.0, "written")
 
 
@@ -207,65 +211,93 @@ def _table(h5py: Any, group: Any) -> Any:
     return table
 
 
-def _heads(table: Any) -> np.ndarray:
-    heads = table.fields("head")[:]
-    if (heads["version"] > VERSION).any():
+@dataclass
+class _Found:
+    """What one pass through the file gave.
+
+    Attributes:
+        heads: of all readouts.
+        data, trajectory: ``(s, values)`` float32 of those that are wanted; None if there are none.
+        count: how many of them are filled; the first one that differs ends it.
+        noise: the noise readouts, number in the file -> values.
+    """
+
+    heads: np.ndarray
+    data: np.ndarray | None = None
+    trajectory: np.ndarray | None = None
+    count: int = 0
+    whole: bool = True
+    noise: dict[int, np.ndarray] = field(default_factory=dict)
+
+    def take(self, rows: np.ndarray, chosen: np.ndarray, left: int) -> None:
+        """Copies the samples of the ``chosen`` rows; ``left`` more may come after the first."""
+        if len(chosen) == 0 or not self.whole:
+            return
+        if self.data is None:
+            first = rows[chosen[0]]
+            self.data = np.empty((left, first["data"].size), np.float32)
+            if first["head"]["trajectory_dimensions"]:
+                self.trajectory = np.empty((left, first["traj"].size), np.float32)
+        where = slice(self.count, self.count + len(chosen))
+        for name, target in (("data", self.data), ("traj", self.trajectory)):
+            if target is None:
+                continue
+            values = rows[name][chosen] if len(chosen) < len(rows) else rows[name]
+            if any(one.size != target.shape[1] for one in values):
+                self.whole = False
+                return
+            np.concatenate(values, out=target[where].reshape(-1))
+        self.count = where.stop
+
+    def arrays(self, readouts: Readouts) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
+        """k-space ``(s, c, n)``, trajectory ``(s, n, dimensions)`` or None, noise ``(c, m)``."""
+        coils, samples, dimensions = readouts.coils, readouts.samples, readouts.dimensions
+        sizes = ((self.data, 2 * coils * samples), (self.trajectory, samples * dimensions))
+        fits = all(held is None or held.shape[1] == size for held, size in sizes)
+        if not (self.whole and fits and self.count == len(readouts.index)):
+            raise BadInput(
+                "The samples or trajectory points of some readouts are not as many as their "
+                "headers say.",
+                "Copy or convert the file again.",
+            )
+        kspace = self.data[: self.count].view(np.complex64).reshape(-1, coils, samples)
+        trajectory = self.trajectory
+        if trajectory is not None:
+            trajectory = trajectory[: self.count].reshape(-1, samples, dimensions)
+        noise = [
+            np.ascontiguousarray(values, np.float32).view(np.complex64).reshape(coils, -1)
+            for number, values in self.noise.items()
+            if self.heads["active_channels"][number] == coils
+        ]
+        return kspace, trajectory, np.concatenate(noise, 1) if noise else None
+
+
+def _read(table: Any, slice_number: int | None, events: Events) -> _Found:
+    """One pass through the file: HDF5 takes as long for the headers alone as for everything."""
+    number = len(table)
+    found = _Found(np.empty(number, HEAD))
+    slab = _FIRST_SLAB
+    start = 0
+    while start < number:
+        events.check_cancelled()
+        events.progress(start / number, f"reading, {start} of {number} readouts")
+        rows = table[start : start + slab]
+        heads = found.heads[start : start + len(rows)]
+        heads[:] = rows["head"][list(HEAD.names)]
+        chosen = np.flatnonzero(wanted(heads, slice_number))
+        found.take(rows, chosen, number - start)
+        for one in np.flatnonzero(flagged(heads["flags"], NOISE)):
+            found.noise[start + int(one)] = rows["data"][one]
+        start += len(rows)
+        row_bytes = 4 * max(1, max(one.size for one in rows["data"]))
+        slab = max(1, _SLAB_BYTES // row_bytes)
+    if (found.heads["version"] > VERSION).any():
         raise BadInput(
-            f"The readouts are of version {heads['version'].max()}; version {VERSION} is known.",
+            f"The readouts are of version {found.heads['version'].max()}; "
+            f"version {VERSION} is known.",
             "Convert the raw data with a version 1 converter.",
         )
-    return heads
-
-
-def _samples(
-    table: Any, readouts: Readouts, events: Events
-) -> tuple[np.ndarray, np.ndarray | None]:
-    """k-space ``(s, c, n)`` and, where the file has it, the trajectory ``(s, n, dimensions)``."""
-    samples, coils, dimensions = readouts.samples, readouts.coils, readouts.dimensions
-    count = len(readouts.index)
-    kspace = np.empty((count, coils, samples), np.complex64)
-    trajectory = np.empty((count, samples, dimensions), np.float32) if dimensions else None
-    fields = ["data", "traj"] if dimensions else ["data"]
-    source = table.fields(fields)
-    slab = max(1, _SLAB_BYTES // (coils * samples * 8))
-    done = 0
-    for start in range(int(readouts.index[0]), int(readouts.index[-1]) + 1, slab):
-        events.check_cancelled()
-        events.progress(done / count, f"reading, {done} of {count} readouts")
-        stop = int(np.searchsorted(readouts.index, start + slab))
-        wanted = readouts.index[done:stop] - start
-        if len(wanted) == 0:
-            continue
-        rows = source[start : start + int(wanted[-1]) + 1]
-        where = slice(done, stop)
-        flat = _joined(rows["data"][wanted], 2 * coils * samples, "samples")
-        kspace[where] = flat.view(np.complex64).reshape(-1, coils, samples)
-        if trajectory is not None:
-            flat = _joined(rows["traj"][wanted], samples * dimensions, "trajectory points")
-            trajectory[where] = flat.reshape(-1, samples, dimensions)
-        done = stop
-    return kspace, trajectory
-
-
-def _joined(rows: np.ndarray, length: int, what: str) -> np.ndarray:
-    """Rows of variable length that have to be of one, as one array float32."""
-    flat = np.concatenate(rows) if len(rows) else np.empty(0, np.float32)
-    if flat.size != length * len(rows) or any(row.size != length for row in rows):
-        raise BadInput(
-            f"The {what} of some readouts are not as many as their headers say.",
-            "Copy or convert the file again.",
-        )
-    return np.ascontiguousarray(flat, np.float32)
-
-
-def _noise(table: Any, readouts: Readouts) -> np.ndarray | None:
-    rows = []
-    for index in readouts.noise:
-        row = table[int(index)]
-        values = np.ascontiguousarray(row["data"], np.float32).view(np.complex64)
-        if int(row["head"]["active_channels"]) == readouts.coils:
-            rows.append(values.reshape(readouts.coils, -1))
-    return np.concatenate(rows, 1) if rows else None
+    return found
 
 
 def _rows(layout: np.dtype, heads: Any, trajectories: Any, data: Any) -> np.ndarray:

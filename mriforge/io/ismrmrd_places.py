@@ -83,9 +83,9 @@ def positions_from_counters(header: Header, heads: np.ndarray) -> np.ndarray:
 
 def cycles_per_pixel(trajectory: np.ndarray, header: Header) -> tuple[np.ndarray, str]:
     """A stored trajectory in cycles per pixel; its unit as said, or by how far it reaches."""
-    if not np.isfinite(trajectory).all():
+    reach = float(np.maximum(trajectory.max(), -trajectory.min()))
+    if not np.isfinite(reach):
         raise BadInput("The trajectory holds values that are not finite.", "Copy the file again.")
-    reach = float(np.hypot(trajectory[..., 0], trajectory[..., 1], dtype=np.float64).max())
     matrix = header.encoded_matrix[0]
     factors = {
         "cycles_per_pixel": (1.0, 0.5),
@@ -108,12 +108,14 @@ def cycles_per_pixel(trajectory: np.ndarray, header: Header) -> tuple[np.ndarray
                 "Say 'trajectory_unit' in trajectoryDescription of the XML header.",
             )
         unit = fits[0]
-    if reach > 1.5 * factors[unit][1]:
+    # Positions that were corrected for gradient delays may pass the edge a little.
+    if reach > 1.1 * factors[unit][1]:
         raise BadInput(
             f"The trajectory reaches {reach:.4g}, beyond the edge of k-space in '{unit}'.",
             "Correct the trajectory or its unit.",
         )
-    return (trajectory * np.float32(factors[unit][0])).astype(np.float32, copy=False), unit
+    factor = factors[unit][0]
+    return trajectory if factor == 1 else trajectory * np.float32(factor), unit
 
 
 def refuse_koosh_ball(trajectory: np.ndarray, grid: Grid) -> None:

@@ -54,7 +54,6 @@ class Readouts:
         heads: ``(s,)`` their headers.
         pulse: ``(s,)`` number of the RF pulse, all readouts but noise counted.
         samples, coils, dimensions: of each; ``dimensions`` is 0 without a trajectory.
-        noise: places of noise readouts.
         left_out: why -> how many.
     """
 
@@ -64,27 +63,27 @@ class Readouts:
     samples: int
     coils: int
     dimensions: int
-    noise: np.ndarray
     left_out: dict[str, int]
 
 
-def choose(header: Header, heads: np.ndarray, slice_number: int | None) -> Readouts:
+def wanted(heads: np.ndarray, slice_number: int | None) -> np.ndarray:
+    """Which readouts are for images or navigators, of one slice where a number is given."""
+    used = ~flagged(heads["flags"], NOISE)
+    for bit in NOT_FOR_IMAGES:
+        used &= ~flagged(heads["flags"], bit)
+    return used if slice_number is None else used & (heads["idx"]["slice"] == slice_number)
+
+
+def choose(heads: np.ndarray, slice_number: int | None) -> Readouts:
     """The readouts for one slice, all alike.
 
     Raises:
-        BadInput: not radial, several slices and none chosen, readouts that differ, too few.
+        BadInput: several slices and none chosen, readouts that differ, too few.
     """
-    _check_kind(header)
     noise = flagged(heads["flags"], NOISE)
-    used = ~noise
-    left_out: dict[str, int] = {}
-    for bit, why in NOT_FOR_IMAGES.items():
-        other = flagged(heads["flags"], bit) & used
-        if other.any():
-            left_out[why] = int(other.sum())
-            used &= ~other
     pulses = np.cumsum(~noise) - 1
-    used &= _in_slice(heads["idx"]["slice"], used, slice_number)
+    _check_slices(heads["idx"]["slice"][wanted(heads, None)], slice_number)
+    used = wanted(heads, slice_number)
     index = np.flatnonzero(used)
     if len(index) < LEAST_SPOKES + LEAST_NAVIGATORS:
         raise BadInput(
@@ -110,12 +109,20 @@ def choose(header: Header, heads: np.ndarray, slice_number: int | None) -> Reado
         samples,
         coils,
         int(first["trajectory_dimensions"]),
-        np.flatnonzero(noise),
-        left_out,
+        {why: int(n) for bit, why in NOT_FOR_IMAGES.items() if (n := _number(heads, bit))},
     )
 
 
-def _check_kind(header: Header) -> None:
+def _number(heads: np.ndarray, bit: int) -> int:
+    return np.count_nonzero(flagged(heads["flags"], bit))
+
+
+def check_kind(header: Header) -> None:
+    """Refuses what is not radial, or lacks what the relaxation model needs.
+
+    Raises:
+        BadInput: it is so.
+    """
     if header.trajectory == "cartesian":
         raise BadInput(
             "The raw data are Cartesian; MR Multitasking needs radial spokes.",
@@ -134,17 +141,16 @@ def _check_kind(header: Header) -> None:
             )
 
 
-def _in_slice(slices: np.ndarray, used: np.ndarray, wanted: int | None) -> np.ndarray:
-    there = np.unique(slices[used])
-    if wanted is None and len(there) > 1:
+def _check_slices(slices: np.ndarray, number: int | None) -> None:
+    there = np.unique(slices)
+    if number is None and len(there) > 1:
         raise BadInput(
             f"The file holds {len(there)} slices (numbers {there[0]} to {there[-1]}).",
             "Choose one by its number.",
         )
-    if wanted is not None and wanted not in there:
+    if number is not None and number not in there:
         known = ", ".join(map(str, there[:20])) or "none"
-        raise BadInput(f"The file has no slice {wanted}; it has {known}.")
-    return slices == (wanted if wanted is not None else there[0] if len(there) else 0)
+        raise BadInput(f"The file has no slice {number}; it has {known}.")
 
 
 def interpret(
@@ -219,7 +225,7 @@ def _described(header: Header, heads: np.ndarray, readouts: Readouts) -> dict[st
 def _navigators(heads: np.ndarray, positions: np.ndarray) -> np.ndarray:
     """By flag; by ``set``; by ``user_int[1]``; else the one direction that comes back again."""
     marked = flagged(heads["flags"], NAVIGATION)
-    ends = positions[np.arange(len(positions)), np.square(positions).sum(-1).argmax(1)]
+    ends = positions[:, np.square(positions[0]).sum(-1).argmax()]
     if not marked.any():
         for values in (heads["idx"]["set"], heads["user_int"][:, 1]):
             kinds = np.unique(values)
