@@ -244,17 +244,18 @@ def test_breathing_is_undone_by_the_model(transform):
         images = np.abs(RecoveryModel().curve(found, times))
         return np.where(found.fitted, images, array.mean(0))
 
-    made = register_series(moved, (1.5, 1.5), synthesize, transform)
+    made = register_series(moved, (1.5, 1.5), synthesize, transform, rounds=4)
     inside = (density > 0)[8:-8, 8:-8]
 
     def wrong(series):
+        """Share of the pixels whose T1 is off by more than 50 ms."""
         error = fit_recovery(series, times).t1_ms[0] / 1000 - t1
-        return np.sqrt(np.mean(np.clip(error[8:-8, 8:-8][inside], -1, 1) ** 2))
+        return np.mean(np.abs(error[8:-8, 8:-8][inside]) > 0.05)
 
-    assert wrong(still) < wrong(made.series) < 0.9 * wrong(moved)
+    assert wrong(still) < wrong(made.series) < 0.8 * wrong(moved)
     if transform == "rigid":
         found = made.displacement_mm[:, 0]
-        assert found == pytest.approx([0, 5, 3, 0, 4, 0], abs=1.2)
+        assert found == pytest.approx([0, 5, 3, 0, 4, 0], abs=1.5)
     else:
         assert np.corrcoef(made.displacement_mm[:, 0], [0, 5, 3, 0, 4, 0])[0, 1] > 0.8
     assert made.series.shape == moved.shape and made.series.min() >= 0

@@ -8,7 +8,9 @@ registration: Buonaccorsi 2007; Hatipoglu 2010; Tagliafico and Sourbron's mdreg)
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,6 +28,10 @@ _CONTROL_MM = 40.0
 _BRIGHT = 99.0
 """Percentile at which brightness is cut for the comparison: fat close to a coil is no landmark."""
 _LEAST_PIXELS = 32
+_THREADS = 8
+"""Images registered at a time, each by one thread: sums over threads differ from run to run."""
+_SAMPLES = 4096
+"""Pixels that are compared; so few control points need no more."""
 
 
 @dataclass(frozen=True)
@@ -79,20 +85,26 @@ def register_series(
     original = np.ascontiguousarray(series, np.float32)
     current, fields = original, np.zeros((*series.shape, 2), np.float32)
     images, slices = series.shape[:2]
-    found: dict[int, Any] = {}
+    found: dict[tuple[int, int], Any] = {}
     changes: list[float] = []
     for turn in range(rounds):
         wanted = np.asarray(synthesize(current), np.float32)
         moved, before = np.empty_like(original), fields.copy()
-        for number in range(images * slices):
-            events.check_cancelled()
-            events.progress(
-                (turn + number / (images * slices)) / rounds, f"registering, round {turn + 1}"
+        work = [divmod(number, slices) for number in range(images * slices)]
+
+        def one(place: tuple[int, int], wanted: np.ndarray = wanted) -> tuple:
+            return _register(
+                wanted[place], original[place], spacing_mm, transform, found.get(place)
             )
-            t, z = divmod(number, slices)
-            moved[t, z], fields[t, z], found[number] = _register(
-                wanted[t, z], original[t, z], spacing_mm, transform, found.get(number)
-            )
+
+        with ThreadPoolExecutor(max_workers=min(_THREADS, os.cpu_count() or 1)) as pool:
+            for number, (place, made) in enumerate(zip(work, pool.map(one, work), strict=True)):
+                if events.cancelled:
+                    pool.shutdown(cancel_futures=True)
+                events.check_cancelled()
+                done = (turn + (number + 1) / len(work)) / rounds
+                events.progress(done, f"registering, round {turn + 1}")
+                moved[place], fields[place], found[place] = made
         if original.min() >= 0:
             moved.clip(0, out=moved)
         current = moved
@@ -127,6 +139,7 @@ def _register(
     if np.ptp(fixed) == 0 or np.ptp(moving) == 0:
         return moving, np.zeros((*moving.shape, 2), np.float32), before
     method = sitk.ImageRegistrationMethod()
+    method.SetNumberOfThreads(1)
     method.SetMetricAsCorrelation()
     method.SetInterpolator(sitk.sitkLinear)
     if kind == "rigid":
@@ -173,9 +186,10 @@ def _prepare_bspline(method: Any, target: Any, spacing_mm: Sequence[float], befo
         maximumNumberOfFunctionEvaluations=60 if before is None else 20,
         costFunctionConvergenceFactor=1e8,
     )
-    # At the finer level every fourth pixel has enough to say about so few control points.
+    fine = target.GetNumberOfPixels() / 4
+    share = min(1.0, _SAMPLES / fine)
     method.SetMetricSamplingStrategy(method.REGULAR)
-    method.SetMetricSamplingPercentagePerLevel([1.0, 0.25] if before is None else [0.25])
+    method.SetMetricSamplingPercentagePerLevel([1.0, share] if before is None else [share], 1)
     method.SetShrinkFactorsPerLevel([4, 2] if before is None else [2])
     method.SetSmoothingSigmasPerLevel([2, 1] if before is None else [1])
     method.SetInitialTransform(start, inPlace=True)
