@@ -34,7 +34,7 @@ def test_every_option_of_a_command_is_described(command: str) -> None:
     sections = re.split(r"^## ", command_line(), flags=re.MULTILINE)
     section = next(s for s in sections if re.match(rf"{command}\b", s))
     lines = [line for line in section.splitlines() if "torchrun" not in line]
-    named = set(re.findall(r"--[a-z-]+[a-z]", "\n".join(lines)))
+    named = set(re.findall(r"--[a-z0-9-]+[a-z0-9]", "\n".join(lines)))
     assert named <= flags_of(command) | COMMON
     flags = flags_of(command)
     missing = {f for f in flags - named if "--no-" + f[2:] not in named}
@@ -44,9 +44,9 @@ def test_every_option_of_a_command_is_described(command: str) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_examples_use_commands_and_options_that_exist(page: Path) -> None:
     for block in re.findall(r"^```\n(.*?)^```", page.read_text(encoding="utf-8"), re.S | re.M):
-        for command, rest in re.findall(r"^mriforge ([a-z]+)(.*)$", block, re.M):
+        for command, rest in re.findall(r"^mriforge ([a-z0-9]+)(.*)$", block, re.M):
             assert command in COMMANDS
-            assert set(re.findall(r"--[a-z-]+", rest)) <= flags_of(command) | COMMON
+            assert set(re.findall(r"--[a-z0-9-]+", rest)) <= flags_of(command) | COMMON
 
 
 def test_exit_codes_are_those_of_the_code() -> None:

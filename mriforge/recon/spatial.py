@@ -11,11 +11,13 @@ from torch import Tensor
 
 from mriforge.events import Events
 from mriforge.recon.encoding import Encoding, first, last
-from mriforge.recon.solvers import Problem, Progress, admm, fista
+from mriforge.recon.solvers import Problem, Progress, admm, consistent, fista
 from mriforge.recon.sparsity import WaveletSparsity, sparsity_named
 
 COUPLING = 0.004
 """``rho`` relative to the largest eigenvalue of the normal operator. [M]"""
+CONSISTENCY_COUPLING = 0.004
+"""The same, for the steps after a network. [M]"""
 FISTA_PER_OUTER = 8
 METHODS = ("gridding", "admm", "fista", "malibu")
 
@@ -30,7 +32,7 @@ class Settings:
         regularisation: threshold relative to the largest value of a first estimate.
         outer, inner, tolerance: of the iterations.
         model: a trained model, for ``malibu``: a name or a folder.
-        consistency: conjugate-gradient steps after the network, started from what it gave.
+        consistency: conjugate-gradient steps towards the data after the network.
     """
 
     method: str = "admm"
@@ -185,21 +187,11 @@ def _malibu(encoding: Encoding, settings: Settings, events: Events) -> Spatial:
     factors = watch("network", lambda: apply_malibu(model, gridded, events.part(0.3, 0.5)))
     result.factors, result.info = factors, {"model": model.card_summary()}
     if settings.consistency:
-        watch_set_up = Watch(result.seconds)
-        _set_up(encoding, watch_set_up, events.part(0.5, 0.8))
+        _set_up(encoding, watch, events.part(0.5, 0.8))
         problem = _problem(encoding, 1, events.part(0.8, 1.0))
         corrected, progress = watch(
             "consistency",
-            lambda: admm(
-                problem,
-                None,
-                0.0,
-                outer=1,
-                inner=settings.consistency,
-                coupling=COUPLING,
-                tolerance=0.0,
-                start=last(factors),
-            ),
+            lambda: consistent(problem, last(factors), settings.consistency, CONSISTENCY_COUPLING),
         )
         result.factors, result.progress = first(corrected), progress
         result.info["residual"] = progress.costs[-1] ** 0.5
