@@ -234,3 +234,26 @@ def test_killed_in_the_middle_leaves_nothing(raw_file, tmp_path):
     process.kill()
     process.wait()
     assert not out.exists() or not [p for p in out.iterdir() if not p.name.startswith(".")]
+
+
+def test_cartesian_kspace_by_sense(tmp_path):
+    y, x = np.mgrid[-1:1:48j, -1:1:40j]
+    image = ((x**2 + y**2 < 0.6) + 1.0 * (np.abs(x) + np.abs(y) < 0.3)).astype(np.complex64)
+    coils = np.stack([np.exp(-((x - a) ** 2 + (y - b) ** 2)) for a in (-1, 1) for b in (-1, 1)])
+    coils = coils / np.sqrt((coils**2).sum(0))
+    kspace = np.fft.fftshift(
+        np.fft.fft2(np.fft.ifftshift(coils * image, axes=(1, 2)), norm="ortho"), axes=(1, 2)
+    )
+    kspace[:, [row for row in range(48) if row % 2 and not 12 <= row < 36]] = 0
+    np.save(tmp_path / "k.npy", kspace.astype(np.complex64))
+    request = {"input": str(tmp_path / "k.npy"), "output": str(tmp_path / "out")}
+    result = run_request(Request("recon", {**request, "method": "sense"}))
+    found = io.read(result["output"]).array[0]
+    body = np.abs(image) > 0
+    scale = (found[body] * np.abs(image[body])).sum() / (found[body] ** 2).sum()
+    assert np.linalg.norm(scale * found - np.abs(image)) < 0.12 * np.linalg.norm(image)
+    with pytest.raises(BadInput, match="no trajectory"):
+        run_request(Request("recon", request))
+    np.save(tmp_path / "k.npy", np.zeros((4, 4)))
+    with pytest.raises(BadInput, match=r"coils, y, x|shape"):
+        run_request(Request("recon", {**request, "method": "sense"}))

@@ -17,15 +17,18 @@ from mriforge.jobs.options import option
 class Options:
     """Options of ``recon``."""
 
-    input: str = option("input", "raw data (ISMRMRD .h5, or BART .cfl)", positional="RAW")
+    input: str = option(
+        "input", "raw data (ISMRMRD .h5, BART .cfl; sense: also .npy)", positional="RAW"
+    )
     output: str = option("folder", "folder of the results", positional="OUTDIR")
     method: str = option(
         "text",
-        "gridding, iterations, or a network",
+        "gridding, iterations, a network; or sense, for Cartesian k-space",
         default="admm",
-        choices=("gridding", "admm", "fista", "malibu"),
+        choices=("gridding", "admm", "fista", "malibu", "sense"),
     )
     model: str = option("text", "trained model of malibu", default="mdcn_small", metavar="NAME|DIR")
+    slice: int | None = option("integer", "which slice of several", default=None, at_least=0)
     rank: int = option("integer", "components L of the subspace", default=32, at_least=1)
     cardiac: int = option("integer", "cardiac phases", default=20, at_least=1)
     respiratory: int = option("integer", "respiratory phases", default=6, at_least=1)
@@ -84,8 +87,10 @@ def run(options: Options, events: Events) -> dict[str, Any]:
     )
     from mriforge.recon.spatial import Settings
 
+    if options.method == "sense":
+        return _cartesian(options, events)
     events.progress(0.0, f"reading {options.input}")
-    raw = read_raw(options.input, events.part(0.0, 0.05))
+    raw = read_raw(options.input, options.slice, events.part(0.0, 0.05))
     chosen = vars(options)
     spatial = Settings(**{name: chosen[name] for name in vars(Settings()) if name in chosen})
     settings = ReconOptions(
@@ -112,3 +117,17 @@ def run(options: Options, events: Events) -> dict[str, Any]:
     paths = write_results(result, options.output, options.input, report)
     events.progress(1.0, "done")
     return {"output": options.output, **as_result(result, paths)}
+
+
+def _cartesian(options: Options, events: Events) -> dict[str, Any]:
+    from mriforge.device import choose_device
+    from mriforge.recon.cartesian_job import reconstruct_cartesian_file
+
+    with about(options.input):
+        return reconstruct_cartesian_file(
+            options.input,
+            options.output,
+            coil_maps=options.coil_maps,
+            device=choose_device(options.device),
+            events=events,
+        )

@@ -256,7 +256,7 @@ def write_results(
     return {kind: str(path) for kind, path in paths.items()}
 
 
-def read_raw(path: str, events: Events) -> RawData:
+def read_raw(path: str, slice_number: int | None, events: Events) -> RawData:
     """ISMRMRD, or a BART array with its trajectory and description.
 
     Raises:
@@ -269,9 +269,14 @@ def read_raw(path: str, events: Events) -> RawData:
         return read_radial(path)
     if Path(path).is_dir():
         raise BadInput(f"{path} is a folder.", "Give the raw data file, an ISMRMRD .h5 file.")
+    if name.endswith(".npy"):
+        raise BadInput(
+            f"{path} holds no trajectory and no times.",
+            "Give an ISMRMRD file; Cartesian k-space in .npy takes --method sense.",
+        )
     from mriforge.io.ismrmrd import read_ismrmrd
 
-    return read_ismrmrd(path, events=events)
+    return read_ismrmrd(path, slice_number=slice_number, events=events)
 
 
 def as_result(result: Reconstruction, paths: Mapping[str, str]) -> dict[str, Any]:
