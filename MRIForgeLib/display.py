@@ -261,3 +261,6 @@ def show_volume(node: slicer.vtkMRMLVolumeNode, fit: bool = False) -> None:
     logic = slicer.app.applicationLogic()
     logic.GetSelectionNode().SetActiveVolumeID(node.GetID())
     logic.PropagateVolumeSelection(int(fit))
+    # Legends look at what their view shows only when they change themselves.
+    for legend in slicer.util.getNodesByClass("vtkMRMLColorLegendDisplayNode"):
+        legend.Modified()

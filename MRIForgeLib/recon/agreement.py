@@ -133,7 +133,8 @@ class AgreementChart(Charts):
             _("{name}: voxels").format(name=name),
             {axes[0]: figures.mean[some], axes[1]: figures.difference[some]},
         )
-        title = _("Difference: {name}").format(name=name)
+        # The names would not fit into a panel; they begin those of the tables.
+        title = _("Difference over mean")
         self.node = self._chart(title, dots, axes, (_("Voxels"), BLUE), markers=True, joined=False)
         ends = [float(figures.mean.min()), float(figures.mean.max())]
         lines = self._lines()

@@ -145,6 +145,30 @@ def test_the_views_follow(opened) -> None:
     assert high == pytest.approx(shown(panel).max(), rel=0.05)
 
 
+def test_the_legend_comes_with_the_t1_map_and_goes_with_it(opened, tmp_path) -> None:
+    import host
+    import slicer
+    from PIL import Image
+
+    panel, _images = opened
+    view = slicer.app.layoutManager().sliceWidget("Red").sliceView()
+
+    def colored() -> int:
+        """Pixels beside the body that have a color."""
+        host.process_events(0.4)
+        host.grab(view, str(tmp_path / "view.png"))
+        pixels = np.asarray(Image.open(tmp_path / "view.png").convert("RGB")).astype(int)
+        strip = pixels[:, int(0.93 * pixels.shape[1]) :]
+        return int(np.count_nonzero(np.ptp(strip, axis=2) > 40))
+
+    assert colored() == 0
+    panel.ui.t1Section.collapsed = False
+    panel.ui.showT1Button.click()
+    assert colored() > 100
+    panel.ui.showFramesButton.click()
+    assert colored() == 0
+
+
 def test_dragging_never_queues(opened, monkeypatch) -> None:
     """Hundreds of moves before the event loop comes round are one image."""
     panel, images = opened
