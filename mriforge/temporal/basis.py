@@ -15,7 +15,7 @@ import numpy as np
 from mriforge.errors import BadInput
 from mriforge.temporal.binning import Bins
 from mriforge.temporal.lines import Line
-from mriforge.temporal.tensor import Completion, Tucker, complete, hosvd, mode_product, unfold
+from mriforge.temporal.tensor import Completion, complete, hosvd, mode_product, unfold
 
 
 @dataclass(frozen=True)
@@ -190,14 +190,12 @@ class Basis:
     Attributes:
         vectors: ``(L, C, R, T)`` float32, orthonormal rows.
         coefficients: ``(L, C, R, K)`` float64, the same in dictionary vectors.
-        singular_values: of the space unfolding.
-        tucker: core and factors of the filled tensor.
+        singular_values: of the space unfolding, as far as known.
     """
 
     vectors: np.ndarray
     coefficients: np.ndarray
     singular_values: np.ndarray
-    tucker: Tucker
 
 
 def factorise(
@@ -219,16 +217,98 @@ def factorise(
     """
     tucker = hosvd(tensor, (rank, *ranks))
     core = tucker.core
-    possible = min(core.shape[0], int(np.prod(core.shape[1:])))
-    if possible < rank:
-        raise BadInput(
-            f"A basis of {rank} components was asked for; the navigators hold {possible}.",
-            "Ask for a smaller rank, or for more bins.",
-        )
+    _check_rank(rank, min(core.shape[0], int(np.prod(core.shape[1:]))))
     # Truncation of the other axes leaves the rows of the core only nearly orthogonal.
     rows = np.linalg.svd(unfold(core, 0), full_matrices=False)[2]
     coefficients = rows.reshape(core.shape)
     for mode in (1, 2, 3):
         coefficients = mode_product(coefficients, tucker.factors[mode], mode)
+    return _basis(coefficients, relaxation, tucker.singular_values[0])
+
+
+@dataclass(frozen=True)
+class Products:
+    """Products of cardiac, respiratory and relaxation factors, and how much each is expected.
+
+    Attributes:
+        vectors: ``(n, C, R, K)`` float64, orthonormal.
+        variances: ``(n,)`` descending, relative to the first.
+        moving_share: of the image's energy.
+    """
+
+    vectors: np.ndarray
+    variances: np.ndarray
+    moving_share: float
+
+
+def products(tensor: np.ndarray, count: int) -> Products:
+    """Spans the motion that a line shows badly or not at all by products of what it does show.
+
+    The axes' own factors (HOSVD) are found well even from one line: *when* the heart contracts and
+    the chest rises. How strongly a product of them occurs in the image is not, since motion across
+    the line is hidden. Independence gives an estimate: variances of the axes multiply. Only a
+    share ``h`` of the image moves, though, and what moves with the heart also moves with the chest;
+    within that share the two are independent, so ``v_ij = v_i v_j / h``, never more than ``v_i``
+    or ``v_j``. The share comes from the core: it is where the sum of ``v_ij`` is that of the core.
+
+    Args:
+        tensor: ``(p, C, R, K)`` filled.
+        count: number of products; fewer when there are fewer.
+    """
+    tucker = hosvd(tensor)
+    variances = [_above_noise(values) for values in tucker.singular_values[1:]]
+    heart, chest, relaxing = variances
+    motion = np.outer(heart, chest)
+    core = np.square(tucker.core).sum((0, 3))
+    both = float(core[1:, 1:].sum() / core[0, 0])
+    share = float(np.clip(motion[1:, 1:].sum() / both, 1e-4, 1.0)) if both > 0 else 1.0
+    least = np.minimum(heart[1:, None], chest[None, 1:])
+    motion[1:, 1:] = np.minimum(motion[1:, 1:] / share, least)
+    expected = (motion[:, :, None] * relaxing).ravel()
+    order = np.argsort(-expected, kind="stable")[:count]
+    c, r, k = np.unravel_index(order, tensor.shape[1:])
+    factors = tucker.factors[1:]
+    vectors = np.einsum(
+        "cl,rl,kl->lcrk", factors[0][:, c], factors[1][:, r], factors[2][:, k], optimize=True
+    )
+    return Products(vectors, expected[order] / expected[order[0]], share)
+
+
+def _above_noise(values: np.ndarray) -> np.ndarray:
+    """Energies relative to the first; where the axis is long enough to show it, less the noise."""
+    energies = np.square(values)
+    if len(energies) > 8:
+        tail = energies[len(energies) // 2 :]
+        energies = np.clip(energies - np.median(tail), 1e-2 * tail.mean(), None)
+    return energies / max(energies[0], 1e-30)
+
+
+def leading(found: Products, covariance: np.ndarray, relaxation: np.ndarray, rank: int) -> Basis:
+    """The basis of the strongest components of a covariance of products.
+
+    Args:
+        found: the products.
+        covariance: ``(n, n)``.
+        relaxation: ``(K, T)`` orthonormal rows.
+        rank: ``L``.
+
+    Raises:
+        BadInput: there are fewer products.
+    """
+    _check_rank(rank, len(found.vectors))
+    values, axes = np.linalg.eigh(covariance)
+    coefficients = np.tensordot(axes[:, ::-1][:, :rank].T, found.vectors, 1)
+    return _basis(coefficients, relaxation, np.sqrt(np.clip(values[::-1], 0, None)))
+
+
+def _basis(coefficients: np.ndarray, relaxation: np.ndarray, values: np.ndarray) -> Basis:
     vectors = mode_product(coefficients, relaxation.T, 3).astype(np.float32)
-    return Basis(vectors, coefficients, tucker.singular_values[0], tucker)
+    return Basis(np.ascontiguousarray(vectors), coefficients, values)
+
+
+def _check_rank(rank: int, possible: int) -> None:
+    if possible < rank:
+        raise BadInput(
+            f"A basis of {rank} components was asked for; the navigators hold {possible}.",
+            "Ask for a smaller rank, or for more bins.",
+        )

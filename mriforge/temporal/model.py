@@ -16,19 +16,26 @@ from mriforge.events import Events
 from mriforge.rawdata import RawData
 from mriforge.temporal.basis import (
     Basis,
+    Normal,
     factorise,
     fill_by_mean,
     fill_by_rank,
+    leading,
     noise_level,
     normal_equations,
+    products,
 )
 from mriforge.temporal.binning import Bins, amplitude_bins, inversion_bins, phase_bins
 from mriforge.temporal.dictionary import RelaxationBasis, relaxation_basis
 from mriforge.temporal.lines import Line, density_weights, navigator_lines
-from mriforge.temporal.selfgating import Gating, gate, linear_phase
+from mriforge.temporal.rings import covariance, moments, rings_of
+from mriforge.temporal.selfgating import Gating, gate
 
-BASES = ("navigator", "lrt")
+BASES = ("navigator", "completion", "lrt")
 TRIGGER = "cardiac_trigger_s"
+SPANNED = 96
+FEWEST_SPOKES = 1000
+FLATTER = 0.75
 
 
 @dataclass(frozen=True)
@@ -66,12 +73,6 @@ class TemporalModel:
         """
         bins = self.bins if readouts is None else self.bins.take(readouts)
         return np.ascontiguousarray(self.basis[:, bins.cardiac, bins.respiratory, bins.inversion].T)
-
-
-def relaxation_of(raw: RawData, inversion: int | None = None, rank: int | None = 6):
-    """Dictionary basis for the inversion times of raw data; see :func:`relaxation_basis`."""
-    _, _, pulses = inversion_bins(raw.since_inversion, raw.navigator, raw.repetition_s, inversion)
-    return relaxation_basis(pulses, raw.repetition_s, raw.flip_deg, rank)
 
 
 def find_bins(
@@ -154,6 +155,7 @@ def temporal_model(
     events: Events | None = None,
     relaxation_rank: int | None = 6,
     components: int = 64,
+    spokes: bool = True,
 ) -> TemporalModel:
     """Signals, bins and temporal basis of a scan.
 
@@ -164,11 +166,14 @@ def temporal_model(
         inversion: number of inversion times, None for all.
         rank: components ``L`` of the basis.
         basis: ``navigator``: principal components of the binned navigators, every motion state
-            fitted on its own. ``lrt``: after low-rank completion of the navigator tensor.
+            fitted on its own. ``completion``: after low-rank completion of the navigator tensor
+            (Christodoulou 2018). ``lrt``: products of that tensor's factors, the strongest
+            components of which are found with the help of the imaging spokes.
         bins: known bins; then nothing is gated and the three numbers are ignored.
         events: progress and cancelling.
         relaxation_rank: dictionary vectors ``K``; None takes all above 3e-4 of the first.
         components: of space; at least ``rank`` are kept.
+        spokes: let imaging spokes decide which components are strongest (``lrt`` only).
 
     Raises:
         BadInput: no navigators, a scan too short to gate, or a rank that they do not support.
@@ -178,7 +183,7 @@ def temporal_model(
         raise BadInput(f"There is no temporal basis {basis!r}.", f"Choose of {', '.join(BASES)}.")
     events.progress(0.0, "navigators")
     readout = int(np.flatnonzero(raw.navigator)[0]) if raw.navigator.any() else 0
-    weights = density_weights(raw, readout) if basis == "lrt" else None
+    weights = density_weights(raw, readout) if basis != "navigator" else None
     lines = navigator_lines(raw, max(components, rank), weights)
     gating = None
     if bins is None:
@@ -187,7 +192,15 @@ def temporal_model(
         bins, gating = find_bins(raw, cardiac, respiratory, inversion)
     events.progress(0.6, "temporal basis")
     relaxation = relaxation_basis(bins.pulses, raw.repetition_s, raw.flip_deg, relaxation_rank)
-    found, info = _basis(lines, bins, relaxation, rank, basis, events)
+    normal = normal_equations(lines, bins, relaxation.vectors)
+    tensor, info = _fill(normal, basis, events)
+    if basis == "lrt":
+        events.progress(0.8, "temporal basis from the imaging spokes")
+        found, more = _products(raw, bins, tensor, relaxation.vectors, rank, spokes, events)
+        info |= more
+    else:
+        found = factorise(tensor, relaxation.vectors, rank)
+    info |= {"rank": rank, "lines": len(lines)}
     info |= _about(bins, gating, relaxation)
     events.progress(1.0, "temporal basis")
     spectrum = found.singular_values / max(found.singular_values[0], 1e-30)
@@ -202,24 +215,48 @@ def temporal_model(
     )
 
 
-def _basis(
-    lines: list[Line],
-    bins: Bins,
-    relaxation: RelaxationBasis,
-    rank: int,
-    kind: str,
-    events: Events,
-) -> tuple[Basis, dict[str, Any]]:
-    normal = normal_equations(lines, bins, relaxation.vectors)
-    info: dict[str, Any] = {"basis": kind, "rank": rank, "lines": len(lines)}
-    if kind == "lrt":
+def _fill(normal: Normal, kind: str, events: Events) -> tuple[np.ndarray, dict[str, Any]]:
+    info: dict[str, Any] = {"basis": kind}
+    if kind == "navigator":
+        tensor = fill_by_mean(normal)
+    else:
         filled = fill_by_rank(normal, check=events.check_cancelled)
         tensor = filled.tensor
         info |= {"iterations": filled.iterations, "change": filled.change}
-    else:
-        tensor = fill_by_mean(normal)
     info["noise"] = noise_level(normal, tensor)
-    return factorise(tensor, relaxation.vectors, rank), info
+    return tensor, info
+
+
+def _products(
+    raw: RawData,
+    bins: Bins,
+    tensor: np.ndarray,
+    relaxation: np.ndarray,
+    rank: int,
+    spokes: bool,
+    events: Events,
+) -> tuple[Basis, dict[str, Any]]:
+    found = products(tensor, max(SPANNED, 2 * rank))
+    info: dict[str, Any] = {"moving_share": found.moving_share, "spokes": 0}
+    rings = None
+    if spokes:
+        stars = np.flatnonzero(raw.imaging & (raw.partition == _navigated(raw)))
+        rings = rings_of(raw, stars) if len(stars) >= FEWEST_SPOKES else None
+    if rings is None:
+        return leading(found, np.diag(found.variances), relaxation, rank), info
+    # Less steep than expected, so that what the navigators overlook can still come up.
+    estimate = covariance(
+        moments(rings, bins, relaxation),
+        found.vectors.reshape(len(found.vectors), -1),
+        np.diag(found.variances**FLATTER),
+        check=events.check_cancelled,
+    )
+    info |= {"spokes": len(stars), "spokes_residual": estimate.residual}
+    return leading(found, estimate.covariance, relaxation, rank), info
+
+
+def _navigated(raw: RawData) -> int:
+    return int(np.bincount(raw.partition[raw.navigator]).argmax())
 
 
 def _about(bins: Bins, gating: Gating | None, relaxation: RelaxationBasis) -> dict[str, Any]:
@@ -250,7 +287,5 @@ __all__ = [
     "TemporalModel",
     "find_bins",
     "given_bins",
-    "linear_phase",
-    "relaxation_of",
     "temporal_model",
 ]

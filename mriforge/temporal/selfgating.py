@@ -100,17 +100,23 @@ def smooth(
     """Low-pass by a Gaussian that trusts samples by their precision (normalised convolution).
 
     Args:
-        signal: ``(t,)`` evenly spaced.
+        signal: ``(t,)`` or ``(t, p)``, evenly spaced; its ends are mirrored.
         precision: ``(t,)`` inverse variances.
         step_s: spacing in seconds.
         cutoff_hz: where the amplitude is halved.
     """
-    from scipy.ndimage import gaussian_filter1d
+    from scipy.fft import dct, idct
 
-    sigma = np.sqrt(2 * np.log(2)) / (2 * np.pi * cutoff_hz * step_s)
-    floor = 1e-3 * precision.mean()
-    weights = gaussian_filter1d(precision + floor, sigma, mode="reflect")
-    return gaussian_filter1d(signal * (precision + floor), sigma, mode="reflect") / weights
+    size = len(signal)
+    frequency = np.arange(size) / (2 * size * step_s)
+    gain = np.exp2(-np.square(frequency / cutoff_hz))
+    trust = (precision + 1e-3 * precision.mean()).reshape(-1, *(1,) * (signal.ndim - 1))
+    gain = gain.reshape(trust.shape)
+    weighted, weights = (
+        idct(gain * dct(part, axis=0, norm="ortho"), axis=0, norm="ortho")
+        for part in (signal * trust, trust)
+    )
+    return weighted / np.maximum(weights, 1e-12 * weights.max())
 
 
 def band(
@@ -182,7 +188,7 @@ def _start(
     band_hz: tuple[float, float],
 ) -> np.ndarray:
     """First guess: the band-passed component with the most concentrated spectrum."""
-    filtered = np.stack([band(row, trust, step_s, band_hz) for row in residual.T], axis=1)
+    filtered = band(residual, trust, step_s, band_hz)
     values, vectors = np.linalg.eigh((filtered * trust[:, None]).T @ filtered)
     candidates = filtered @ vectors[:, ::-1][:, :4]
     strength = np.sqrt(np.clip(values[::-1][:4] / max(values[-1], 1e-30), 0, None))
@@ -258,7 +264,11 @@ def _direction(curves: np.ndarray) -> np.ndarray:
 
 
 def end_expiration_low(signal: np.ndarray) -> np.ndarray:
-    """Turns a respiratory signal so that the side where it dwells, end-expiration, is low."""
+    """Turns a respiratory signal so that the side where it dwells, end-expiration, is low.
+
+    A navigator does not say which end is which. People rest after breathing out, which skews the
+    signal; breathing that is as long at both ends may come out upside down.
+    """
     centred = signal - np.median(signal)
     return signal if np.sum(np.sign(centred) * centred**2) >= 0 else -signal
 
@@ -301,7 +311,7 @@ def gate(
         BadInput: the scan is too short to tell breathing and heart apart.
     """
     step_s = float(np.median(np.diff(time_s))) if len(time_s) > 1 else 0.0
-    if len(time_s) < 64 or step_s <= 0 or time_s[-1] - time_s[0] < 2 / RESPIRATORY_HZ[0] / 2:
+    if len(time_s) < 64 or step_s <= 0 or time_s[-1] - time_s[0] < 10.0:
         raise BadInput(
             "The scan is too short to find breathing and heartbeat in its navigators.",
             "Ten seconds are the least.",
