@@ -93,12 +93,16 @@ def test_the_adjoint_is_the_adjoint(
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_gradients_of_first_and_second_order(backend: str) -> None:
-    nufft = Nufft(points(9), (6, 7), backend=backend)
-    images = noise(2, 6, 7).requires_grad_()
-    data = noise(2, 9).requires_grad_()
+    nufft = Nufft(points(5), (4, 3), backend=backend)
+    images = noise(2, 4, 3).requires_grad_()
+    data = noise(2, 5).requires_grad_()
     assert torch.autograd.gradcheck(nufft.forward, images)
     assert torch.autograd.gradcheck(nufft.adjoint, data)
-    assert torch.autograd.gradgradcheck(lambda x: nufft.forward(x).abs().square().sum(), images)
+
+    def power(x: torch.Tensor) -> torch.Tensor:
+        return nufft.forward(x).abs().square().sum()
+
+    assert torch.autograd.gradgradcheck(power, images, fast_mode=True)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
