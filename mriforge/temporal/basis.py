@@ -98,6 +98,8 @@ def normal_equations(
     states, rank = bins.shape[0] * bins.shape[1], len(relaxation)
     values, vectors, right, owner = [], [], [], []
     energy, samples = 0.0, 0
+    if not any(allowed[line.readouts].any() for line in lines):
+        raise BadInput("No navigator is left to find the temporal basis from.")
     for number, line in enumerate(lines):
         kept = allowed[line.readouts]
         own, data = line.readouts[kept], line.data[kept]
@@ -105,17 +107,15 @@ def normal_equations(
         sorting = csr_matrix(
             (np.ones(len(own)), (bins.motion[own], np.arange(len(own)))), (states, len(own))
         )
-        squares = (curves[:, :, None] * curves[:, None, :]).reshape(len(own), -1)
+        squares = (curves[:, :, None] * curves[:, None, :]).reshape(len(own), rank**2)
         eigen = np.linalg.eigh((sorting @ squares).reshape(states, rank, rank))
         values.append(np.clip(eigen[0], 0.0, None))
         vectors.append(eigen[1])
-        mixed = (curves[:, :, None] * data[:, None, :]).reshape(len(own), -1)
-        right.append((sorting @ mixed).reshape(states, rank, -1))
+        mixed = (curves[:, :, None] * data[:, None, :]).reshape(len(own), rank * data.shape[1])
+        right.append((sorting @ mixed).reshape(states, rank, data.shape[1]))
         owner.append(np.full(data.shape[1], number))
         energy += float(np.square(data).sum())
         samples += data.size
-    if not samples:
-        raise BadInput("No navigator is left to find the temporal basis from.")
     line_of = np.concatenate(owner)
     shape = (len(line_of), bins.shape[0], bins.shape[1], rank)
     return Normal(

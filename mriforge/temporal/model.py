@@ -6,7 +6,7 @@ Numpy and scipy. References: Christodoulou 2018 (MR Multitasking); Chen 2021, se
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,7 @@ from mriforge.temporal.basis import (
 )
 from mriforge.temporal.binning import Bins, amplitude_bins, inversion_bins, phase_bins
 from mriforge.temporal.dictionary import RelaxationBasis, relaxation_basis
+from mriforge.temporal.expiration import inspiration_sign
 from mriforge.temporal.lines import Line, density_weights, navigator_lines
 from mriforge.temporal.rings import covariance, moments, rings_of
 from mriforge.temporal.selfgating import Gating, gate
@@ -36,6 +37,8 @@ TRIGGER = "cardiac_trigger_s"
 SPANNED = 96
 FEWEST_SPOKES = 1000
 FLATTER = 0.75
+DOUBTFUL = 0.5
+"""Share of a signal's power near its frequency below which the user is told."""
 
 
 @dataclass(frozen=True)
@@ -112,6 +115,8 @@ def find_bins(
         raw.time_s[own],
         raw.physiology.get(TRIGGER),
     )
+    if inspiration_sign(raw, gating.breathing(raw.time_s)) < 0:
+        gating = replace(gating, respiratory=-gating.respiratory)
     heart, valid = still, np.ones(len(numbers), bool)
     if cardiac > 1:
         phase, valid = gating.phase(raw.time_s)
@@ -190,6 +195,11 @@ def temporal_model(
         events.check_cancelled()
         events.progress(0.3, "breathing and heartbeat")
         bins, gating = find_bins(raw, cardiac, respiratory, inversion)
+        if gating is not None and min(gating.concentration.values()) < DOUBTFUL:
+            events.log(
+                "Breathing or heartbeat is irregular or hard to see in the navigators: "
+                "look at the signals before trusting the phases."
+            )
     events.progress(0.6, "temporal basis")
     relaxation = relaxation_basis(bins.pulses, raw.repetition_s, raw.flip_deg, relaxation_rank)
     normal = normal_equations(lines, bins, relaxation.vectors)

@@ -89,7 +89,7 @@ def rings_of(
     if abs(places[centre]) > 0.3 * spacing:
         return None
     apart = max(round(step / (spacing * size)), 1)
-    last = min(int(radius / (spacing * size)), centre, len(places) - 1 - centre)
+    last = min(int(radius / (spacing * size) + 1e-3), centre, len(places) - 1 - centre)
     offsets = np.arange(0, last + 1, apart)
     samples = raw.kspace[readouts]
     noise = _noise(raw, samples)
