@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mriforge.metrics.agreement import agreement, concordance, regional_agreement
@@ -52,8 +52,8 @@ def test_a_bias_that_grows_is_found():
 
 def test_five_percent_of_the_tests_without_a_bias_find_one():
     random = np.random.default_rng(2)
-    found = [agreement(*random.normal(0, 1, (2, 12))) for _ in range(600)]
-    assert 0.02 < np.mean([one.biased for one in found]) < 0.085
+    found = [agreement(*random.normal(0, 1, (2, 12))) for _ in range(300)]
+    assert 0.015 < np.mean([one.biased for one in found]) < 0.095
     covered = [one.bias_interval[0] < 0 < one.bias_interval[1] for one in found]
     assert 0.915 < np.mean(covered) < 0.98
     upper = 1.959964 * math.sqrt(2)
@@ -61,6 +61,7 @@ def test_five_percent_of_the_tests_without_a_bias_find_one():
     assert 0.90 < np.mean(covered) < 0.99
 
 
+@settings(max_examples=40, deadline=None)
 @given(
     st.lists(st.floats(-1e3, 1e3), min_size=4, max_size=30),
     st.integers(0, 2**31 - 1),

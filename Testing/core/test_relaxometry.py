@@ -71,7 +71,7 @@ def test_signals_of_tensors_are_those_of_arrays():
 # Truth comes back
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=4, deadline=None)
 @given(st.floats(0.15, 3.5), st.floats(2.0, 12.0), st.floats(-1.0, -0.4), st.floats(1e-3, 1e5))
 def test_a_train_without_noise_gives_its_t1_back(t1, flip, inversion, density):
     series = density * ir_flash(np.array([t1]), PULSES, TR, flip, inversion).T
@@ -84,7 +84,7 @@ def test_a_train_without_noise_gives_its_t1_back(t1, flip, inversion, density):
         assert found.r_squared[0] > 0.9999
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(st.floats(0.2, 2.5), st.floats(-1.0, -0.2), st.floats(0, 2 * np.pi))
 def test_plain_recovery_without_noise(t1, inversion, phase):
     clean = inversion_recovery(np.array([t1]), IR_S, inversion).T * 400
@@ -99,7 +99,7 @@ def test_plain_recovery_without_noise(t1, inversion, phase):
         assert found.inversion[0] == pytest.approx(inversion, abs=1e-4)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(st.floats(0.25, 2.5), st.floats(1.6, 2.4))
 def test_molli_corrects_the_readout(t1, ratio):
     found = fit_recovery(

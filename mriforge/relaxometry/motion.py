@@ -8,6 +8,7 @@ registration: Buonaccorsi 2007; Hatipoglu 2010; Tagliafico and Sourbron's mdreg)
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -30,8 +31,8 @@ _BRIGHT = 99.0
 _LEAST_PIXELS = 32
 _THREADS = 8
 """Images registered at a time, each by one thread: sums over threads differ from run to run."""
-_SAMPLES = 4096
-"""Pixels that are compared; so few control points need no more."""
+_PIXELS = 8192
+"""That a free deformation compares at most; so few control points need no more."""
 
 
 @dataclass(frozen=True)
@@ -179,19 +180,17 @@ def _prepare_bspline(method: Any, target: Any, spacing_mm: Sequence[float], befo
     sizes = [n * s for n, s in zip(target.GetSize(), spacing_mm, strict=True)]
     mesh = [max(2, round(size / _CONTROL_MM)) for size in sizes]
     start = before or sitk.BSplineTransformInitializer(target, mesh, order=3)
-    method.SetOptimizerAsLBFGSB(
-        gradientConvergenceTolerance=1e-5,
+    # LBFGSB keeps state between its calls and must not run in several threads; this may.
+    method.SetOptimizerAsLBFGS2(
+        solutionAccuracy=1e-6,
         numberOfIterations=30 if before is None else 10,
-        maximumNumberOfCorrections=5,
-        maximumNumberOfFunctionEvaluations=60 if before is None else 20,
-        costFunctionConvergenceFactor=1e8,
+        deltaConvergenceTolerance=0.0,
+        lineSearchMaximumEvaluations=10,
     )
-    fine = target.GetNumberOfPixels() / 4
-    share = min(1.0, _SAMPLES / fine)
-    method.SetMetricSamplingStrategy(method.REGULAR)
-    method.SetMetricSamplingPercentagePerLevel([1.0, share] if before is None else [share], 1)
-    method.SetShrinkFactorsPerLevel([4, 2] if before is None else [2])
-    method.SetSmoothingSigmasPerLevel([2, 1] if before is None else [1])
+    # Fewer pixels by shrinking, not by ITK's sampling: its random numbers are shared by threads.
+    fine = max(1, math.ceil(math.sqrt(target.GetNumberOfPixels() / _PIXELS)))
+    method.SetShrinkFactorsPerLevel([2 * fine, fine] if before is None else [fine])
+    method.SetSmoothingSigmasPerLevel([fine, fine / 2] if before is None else [fine / 2])
     method.SetInitialTransform(start, inPlace=True)
 
 
