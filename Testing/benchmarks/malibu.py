@@ -1,6 +1,6 @@
 """MALIBU beside gridding and iterations on simulated subjects that no network has seen.
 
-    python Testing/benchmarks/malibu.py [--subjects 4] [--models mdcn_small,...] [--consistency 0,4]
+    python Testing/benchmarks/malibu.py [--subjects 4] [--models mdcn_small] [--consistency 0,1,4]
 
 For each subject (seeds from 500 on; training sets begin at 100,000): errors of the spatial factor
 against the truth and against the iterations, of a cardiac cycle at end-expiration with bright and
@@ -108,7 +108,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--subjects", type=int, default=4)
     parser.add_argument("--models", default="mdcn_small")
-    parser.add_argument("--consistency", default="0,4")
+    parser.add_argument("--consistency", default="0,1,4")
     parser.add_argument("--rank", type=int, default=32)
     parser.add_argument("--matrix", type=int, default=160)
     parser.add_argument("--coils", type=int, default=8)
@@ -120,7 +120,7 @@ def main() -> None:
     methods = {"gridding": Settings(method="gridding"), "iterative": Settings()}
     for model in chosen.models.split(","):
         for steps in map(int, chosen.consistency.split(",")):
-            name = model + (f" + {steps} steps" if steps else "")
+            name = model + (f" + {steps} iterations" if steps else "")
             methods[name] = Settings(method="malibu", model=model, consistency=steps)
     table: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     t1: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))

@@ -51,7 +51,7 @@ class Options:
     inner: int = option("integer", "conjugate-gradient steps in each", default=3, at_least=1)
     tolerance: float = option("number", "stop at this relative change", default=4e-3, at_least=0)
     consistency: int = option(
-        "integer", "data-consistency steps after the network", default=0, at_least=0
+        "integer", "iterations after the network, from its answer", default=0, at_least=0
     )
     coil_maps: str = option(
         "text", "how coil sensitivities are found", default="espirit", choices=("espirit", "walsh")

@@ -166,36 +166,6 @@ def admm(
     return estimate, progress
 
 
-def consistent(
-    problem: Problem, prior: Tensor, steps: int, coupling: float
-) -> tuple[Tensor, Progress]:
-    """What agrees with the data and lies near ``prior``.
-
-    ``min ||d - E U||^2 + rho ||U - prior||^2``, the data-consistency step of model-based
-    networks (Aggarwal 2019, eq. 6).
-
-    Args:
-        problem: the least-squares part.
-        prior: factors that a network gave; the iterations start there.
-        steps: of preconditioned conjugate gradients.
-        coupling: ``rho`` relative to the largest eigenvalue of the normal operator.
-    """
-    rho = coupling * problem.normal.lipschitz
-    progress = Progress()
-
-    def apply(values: Tensor) -> Tensor:
-        problem.breathe()
-        progress.applications += 1
-        return problem.normal(values) + rho * values
-
-    target = problem.target + rho * prior
-    precondition = problem.normal.preconditioner(rho)
-    estimate, residual = conjugate_gradients(apply, target, prior, steps, precondition)
-    applied = target - residual - rho * estimate
-    _finished(problem, progress, prior, estimate, applied, 0.0)
-    return estimate, progress
-
-
 def _same(values: Tensor) -> Tensor:
     return values
 

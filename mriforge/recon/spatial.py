@@ -11,13 +11,11 @@ from torch import Tensor
 
 from mriforge.events import Events
 from mriforge.recon.encoding import Encoding, first, last
-from mriforge.recon.solvers import Problem, Progress, admm, consistent, fista
+from mriforge.recon.solvers import Problem, Progress, admm, fista
 from mriforge.recon.sparsity import WaveletSparsity, sparsity_named
 
 COUPLING = 0.004
 """``rho`` relative to the largest eigenvalue of the normal operator. [M]"""
-CONSISTENCY_COUPLING = 0.004
-"""The same, for the steps after a network. [M]"""
 FISTA_PER_OUTER = 8
 METHODS = ("gridding", "admm", "fista", "malibu")
 
@@ -32,7 +30,7 @@ class Settings:
         regularisation: threshold relative to the largest value of a first estimate.
         outer, inner, tolerance: of the iterations.
         model: a trained model, for ``malibu``: a name or a folder.
-        consistency: conjugate-gradient steps towards the data after the network.
+        consistency: ADMM iterations after the network, which start from what it gave.
     """
 
     method: str = "admm"
@@ -129,48 +127,73 @@ def size_of(encoding: Encoding) -> float:
     return float(encoding.normal.preconditioner(weight)(encoding.target).abs().max())
 
 
-def _iterative(encoding: Encoding, settings: Settings, events: Events) -> Spatial:
-    result = Spatial(torch.empty(0))
-    watch = Watch(result.seconds)
-    _set_up(encoding, watch, events)
+def _admm(
+    encoding: Encoding,
+    settings: Settings,
+    watch: Watch,
+    outer: int,
+    events: Events,
+    start: Tensor | None = None,
+) -> tuple[Tensor, Progress, float]:
     threshold = settings.regularisation * watch("iterations", lambda: size_of(encoding))
-    events.progress(0.4, "iterations")
+    problem = _problem(encoding, outer, events)
+    factors, progress = watch(
+        "iterations",
+        lambda: admm(
+            problem,
+            sparsity_named(settings.sparsity, tuple(encoding.maps.shape[1:])),
+            threshold,
+            outer=outer,
+            inner=settings.inner,
+            coupling=COUPLING,
+            tolerance=settings.tolerance,
+            start=start,
+        ),
+    )
+    return factors, progress, threshold
+
+
+def _fista(
+    encoding: Encoding, settings: Settings, watch: Watch, events: Events
+) -> tuple[Tensor, Progress, float]:
+    threshold = settings.regularisation * watch("iterations", lambda: size_of(encoding))
+    count = FISTA_PER_OUTER * settings.outer
+    problem = _problem(encoding, count, events)
     grid = tuple(encoding.maps.shape[1:])
     sparsity = sparsity_named(settings.sparsity, grid)
-    if settings.method == "admm":
-        problem = _problem(encoding, settings.outer, events)
-        factors, progress = watch(
-            "iterations",
-            lambda: admm(
-                problem,
-                sparsity,
-                threshold,
-                outer=settings.outer,
-                inner=settings.inner,
-                coupling=COUPLING,
-                tolerance=settings.tolerance,
-            ),
-        )
-    else:
-        count = FISTA_PER_OUTER * settings.outer
-        problem = _problem(encoding, count, events)
-        factors, progress = watch(
-            "iterations",
-            lambda: fista(
-                problem,
-                sparsity or WaveletSparsity(grid),
-                threshold * COUPLING if sparsity else 0.0,
-                iterations=count,
-                tolerance=settings.tolerance / FISTA_PER_OUTER,
-            ),
-        )
+    factors, progress = watch(
+        "iterations",
+        lambda: fista(
+            problem,
+            sparsity or WaveletSparsity(grid),
+            threshold * COUPLING if sparsity else 0.0,
+            iterations=count,
+            tolerance=settings.tolerance / FISTA_PER_OUTER,
+        ),
+    )
+    return factors, progress, threshold
+
+
+def _keep(result: Spatial, found: tuple[Tensor, Progress, float]) -> None:
+    factors, progress, threshold = found
     result.factors, result.progress = first(factors), progress
-    result.info = {
+    result.info |= {
         "threshold": threshold,
         "applications": progress.applications,
         "residual": progress.costs[-1] ** 0.5,
         "change": progress.changes[-1],
     }
+
+
+def _iterative(encoding: Encoding, settings: Settings, events: Events) -> Spatial:
+    result = Spatial(torch.empty(0))
+    watch = Watch(result.seconds)
+    _set_up(encoding, watch, events)
+    events.progress(0.4, "iterations")
+    if settings.method == "admm":
+        _keep(result, _admm(encoding, settings, watch, settings.outer, events))
+    else:
+        _keep(result, _fista(encoding, settings, watch, events))
     return result
 
 
@@ -187,12 +210,7 @@ def _malibu(encoding: Encoding, settings: Settings, events: Events) -> Spatial:
     factors = watch("network", lambda: apply_malibu(model, gridded, events.part(0.3, 0.5)))
     result.factors, result.info = factors, {"model": model.card_summary()}
     if settings.consistency:
-        _set_up(encoding, watch, events.part(0.5, 0.8))
-        problem = _problem(encoding, 1, events.part(0.8, 1.0))
-        corrected, progress = watch(
-            "consistency",
-            lambda: consistent(problem, last(factors), settings.consistency, CONSISTENCY_COUPLING),
-        )
-        result.factors, result.progress = first(corrected), progress
-        result.info["residual"] = progress.costs[-1] ** 0.5
+        rest = events.part(0.5, 1.0)
+        _set_up(encoding, watch, rest)
+        _keep(result, _admm(encoding, settings, watch, settings.consistency, rest, last(factors)))
     return result
