@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from mriforge.errors import BadInput
+from mriforge.relaxometry.signals import ir_flash
 from mriforge.temporal.binning import (
     Bins,
     amplitude_bins,
@@ -14,7 +15,7 @@ from mriforge.temporal.binning import (
     phase_error,
     rank_correlation,
 )
-from mriforge.temporal.dictionary import recovery, relaxation_basis
+from mriforge.temporal.dictionary import relaxation_basis
 from mriforge.temporal.selfgating import (
     band,
     dominant,
@@ -47,7 +48,7 @@ def navigators(
     time_s = np.arange(inversions * len(PULSES)) * STEP_S
     heart, _ = linear_phase(time_s, beats(rng, time_s[-1], early))
     chest = np.abs(np.sin(np.pi * time_s / 4.1)) ** 4
-    curves = recovery(np.array([0.4, 1.1, 1.8]), PULSES, 0.0036, 5.0, -0.95)
+    curves = ir_flash(np.array([0.4, 1.1, 1.8]), PULSES, 0.0036, 5.0, -0.95)
     curves = np.tile(curves / np.abs(curves).max(), inversions)
     space = rng.standard_normal((3, 3, 20))
     motion = np.stack([np.ones_like(chest), 0.25 * chest, 0.08 * np.cos(2 * np.pi * heart)])

@@ -14,7 +14,7 @@ from mriforge.temporal.basis import (
     normal_equations,
 )
 from mriforge.temporal.binning import Bins
-from mriforge.temporal.dictionary import recovery, relaxation_basis
+from mriforge.temporal.dictionary import relaxation_basis
 from mriforge.temporal.lines import Line, compress
 from mriforge.temporal.tensor import fold, hosvd, mode_product, shrink_unfolding, unfold
 
@@ -83,18 +83,12 @@ def test_shrinking_is_the_proximal_map_of_the_nuclear_norm(mode: int) -> None:
     )
 
 
-def test_recovery_is_the_common_signal_equation() -> None:
-    t1 = np.array([0.3, 1.2])
-    ours = recovery(t1, PULSES, 0.0036, 5.0, -0.95)
-    np.testing.assert_allclose(ours, ir_flash(t1, PULSES, 0.0036, 5.0, -0.95), rtol=1e-12)
-
-
 def test_six_vectors_hold_every_recovery_and_the_rank_is_reported() -> None:
     basis = relaxation_basis(PULSES, 0.0036, 5.0, rank=6)
     np.testing.assert_allclose(basis.vectors @ basis.vectors.T, np.eye(6), atol=1e-12)
     rng = np.random.default_rng(5)
     for _ in range(20):
-        curve = recovery(
+        curve = ir_flash(
             rng.uniform(0.2, 3.0), PULSES, 0.0036, 5 * rng.uniform(0.7, 1.1), -rng.uniform(0.7, 1)
         )
         rest = curve - basis.vectors.T @ (basis.vectors @ curve)

@@ -1,9 +1,6 @@
 """What inversion recovery under a train of small flips can look like: a dictionary and its basis.
 
-Numpy only. The signal at pulse ``n`` after an inversion of efficiency ``B`` is, for a spoiled
-train of flips ``a`` at distance TR (Look & Locker 1970; Christodoulou 2018, equation 12)::
-
-    e = exp(-TR / T1),   s_n = sin a (1 - e) / (1 - e cos a) [1 + (B - 1) (e cos a)^n]
+Numpy only. Christodoulou 2018 calls it the training dictionary of the relaxation subspace.
 """
 
 from __future__ import annotations
@@ -13,36 +10,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mriforge.relaxometry.signals import ir_flash
+
 T1_RANGE_S = (0.1, 4.0)
 EFFICIENCIES = (-1.0, -0.95, -0.9, -0.8, -0.7, -0.5)
 FLIP_SCALES = (0.6, 0.8, 1.0, 1.2)
-
-
-def recovery(
-    t1_s: np.ndarray | float,
-    pulses: np.ndarray,
-    repetition_s: float,
-    flip_deg: np.ndarray | float,
-    efficiency: np.ndarray | float = -1.0,
-) -> np.ndarray:
-    """Signal of a spoiled gradient-echo train after an inversion, for proton density one.
-
-    Args:
-        t1_s: T1 in seconds, any shape that broadcasts with the other two.
-        pulses: ``(n,)`` number of the pulse since the inversion, may be fractional.
-        repetition_s: time between pulses in seconds.
-        flip_deg: flip angle in degrees.
-        efficiency: magnetisation after the inversion relative to the steady state, -1 perfect.
-
-    Returns:
-        ``(..., n)`` float64.
-    """
-    flip = np.deg2rad(np.asarray(flip_deg, np.float64))[..., None]
-    decay = np.exp(-repetition_s / np.asarray(t1_s, np.float64))[..., None]
-    kept = decay * np.cos(flip)
-    steady = np.sin(flip) * (1.0 - decay) / (1.0 - kept)
-    change = np.asarray(efficiency, np.float64)[..., None] - 1.0
-    return steady * (1.0 + change * kept ** np.asarray(pulses, np.float64))
 
 
 @dataclass(frozen=True)
@@ -95,7 +67,7 @@ def relaxation_basis(
     """
     t1_s = np.geomspace(*t1_range_s, t1_values)
     grid = np.meshgrid(t1_s, flip_deg * np.asarray(flip_scales), efficiencies, indexing="ij")
-    curves = recovery(grid[0], pulses, repetition_s, grid[1], grid[2]).reshape(-1, len(pulses))
+    curves = ir_flash(grid[0], pulses, repetition_s, grid[1], grid[2]).reshape(-1, len(pulses))
     curves /= np.linalg.norm(curves, axis=1, keepdims=True)
     _, values, vectors = np.linalg.svd(curves, full_matrices=False)
     relative = values / values[0]

@@ -79,7 +79,9 @@ def stacked(
         samples: which ones to take.
     """
     taken = kspace[:, :, samples]
-    taken = np.ascontiguousarray(taken if weights is None else taken * weights, np.complex64)
+    if weights is not None:
+        taken = taken * np.asarray(weights, np.float32)
+    taken = np.ascontiguousarray(taken, np.complex64)
     return taken.view(np.float32).reshape(len(taken), -1)
 
 

@@ -194,7 +194,7 @@ def temporal_model(
     if bins is None:
         events.check_cancelled()
         events.progress(0.3, "breathing and heartbeat")
-        bins, gating = find_bins(raw, cardiac, respiratory, inversion)
+        bins, gating = find_bins(raw, cardiac, respiratory, inversion, lines=lines)
         if gating is not None and min(gating.concentration.values()) < DOUBTFUL:
             events.log(
                 "Breathing or heartbeat is irregular or hard to see in the navigators: "

@@ -91,12 +91,10 @@ def rings_of(
     apart = max(round(step / (spacing * size)), 1)
     last = min(int(radius / (spacing * size) + 1e-3), centre, len(places) - 1 - centre)
     offsets = np.arange(0, last + 1, apart)
-    samples = raw.kspace[readouts]
-    noise = _noise(raw, samples)
-    samples = np.concatenate(
-        [samples[:, :, centre + offsets], samples[:, :, centre - offsets]], axis=2
-    )
-    samples = _fewer_coils(samples, coils).transpose(0, 2, 1)
+    noise = _noise(raw, readouts)
+    # One indexing that copies only what is needed: (s, sample, c).
+    where = np.concatenate([centre + offsets, centre - offsets])
+    samples = _fewer_coils(raw.kspace[readouts[:, None], :, where], coils)
     plus, minus = samples[:, : len(offsets)], samples[:, len(offsets) :]
     return Rings(
         np.arctan2(unit[:, 1], unit[:, 0]),
@@ -108,20 +106,21 @@ def rings_of(
     )
 
 
-def _noise(raw: RawData, samples: np.ndarray) -> float:
+def _noise(raw: RawData, readouts: np.ndarray) -> float:
+    """Variance of a complex sample: measured, or that at both ends of the spokes."""
     if raw.noise is not None:
         return float(np.square(np.abs(raw.noise)).mean())
-    edge = max(samples.shape[2] // 40, 1)
-    tails = samples[:, :, list(range(edge)) + list(range(-edge, 0))]
+    edge = np.arange(max(raw.kspace.shape[2] // 40, 1))
+    tails = raw.kspace[readouts[:, None], :, np.concatenate([edge, -1 - edge])]
     return float(np.square(np.abs(tails)).mean())
 
 
 def _fewer_coils(samples: np.ndarray, coils: int) -> np.ndarray:
-    if coils >= samples.shape[1]:
+    if coils >= samples.shape[2]:
         return samples
-    flat = samples.transpose(1, 0, 2).reshape(samples.shape[1], -1)
-    vectors = np.linalg.eigh(flat @ flat.conj().T)[1][:, ::-1][:, :coils]
-    return np.einsum("ck,scn->skn", vectors.conj(), samples, optimize=True)
+    flat = samples.reshape(-1, samples.shape[2])
+    vectors = np.linalg.eigh(flat.conj().T @ flat)[1][:, ::-1][:, :coils]
+    return samples @ vectors
 
 
 @dataclass(frozen=True)
@@ -167,7 +166,7 @@ def moments(rings: Rings, bins: Bins, relaxation: np.ndarray) -> Moments:
     orders = np.arange(-half, half + 1)
     both = np.stack([rings.even[kept][order], rings.odd[kept][order]], axis=1)
     states, rank = len(bounds) - 1, curves.shape[1]
-    shifts = np.arange(2 * len(orders) - 1)
+    shifts = np.arange(len(orders))
     curvature = np.zeros((states, len(shifts), rank, rank), np.complex128)
     right = np.zeros((states, rank, len(orders), 2, *both.shape[2:]), np.complex64)
     for number in range(states):
@@ -252,7 +251,8 @@ def _turn(
     root = axes * np.sqrt(np.clip(values, 1e-12 * values[-1], None))
     part = (root.T @ vectors).reshape(-1, states, rank)
     curvature = _between(data.curvature, part)
-    mean, turn = np.linalg.eigh(curvature[0].real)
+    mean, turn = np.linalg.eigh(curvature[0].real.astype(np.float64))
+    mean = np.clip(mean, 1e-9 * mean[-1], None)
     root = root @ turn
     curvature = turn.T @ curvature @ turn
     part = (root.T @ vectors).reshape(-1, states * rank).astype(np.float32)
@@ -289,10 +289,14 @@ def _turn(
 def _between(curvature: np.ndarray, vectors: np.ndarray) -> np.ndarray:
     """``v^T curvature v (H, n, n)`` of a block-diagonal ``curvature (state, H, K, K)``."""
     states, shifts, rank = curvature.shape[:3]
-    columns = vectors.reshape(len(vectors), states, rank).transpose(1, 2, 0)
-    rows = curvature.transpose(0, 1, 3, 2).reshape(states, shifts * rank, rank) @ columns
-    rows = rows.reshape(states, shifts, rank, -1).transpose(1, 0, 2, 3)
-    return vectors.reshape(len(vectors), -1) @ rows.reshape(shifts, states * rank, -1)
+    rows = vectors.reshape(len(vectors), -1).astype(np.float32)
+    columns = rows.reshape(-1, states, rank).transpose(1, 2, 0)
+    parts = []
+    for part in (curvature.real, curvature.imag):  # real products cost a quarter of complex ones
+        blocks = part.astype(np.float32).reshape(states, shifts * rank, rank) @ columns
+        blocks = blocks.reshape(states, shifts, rank, -1).transpose(1, 0, 2, 3)
+        parts.append(rows @ blocks.reshape(shifts, states * rank, -1))
+    return parts[0] + 1j * parts[1]
 
 
 def _solve(
