@@ -74,6 +74,27 @@ def test_methods_against_the_truth(measured, method):
         assert result.spatial.progress.costs[-1] < 0.2
 
 
+@pytest.mark.parametrize("rounds", [0, 1])
+def test_shipped_network_and_iterations_from_its_answer(measured, rounds):
+    raw, truth = measured
+    options = ReconOptions(
+        Settings(method="malibu", consistency=rounds), bins=truth_bins(raw, truth), t1=None
+    )
+    result = reconstruct_raw(raw, options)
+    assert result.factors.rank == 32
+    assert result.info["spatial"]["model"]["name"] == "mdcn_small"
+    gridded = reconstruct_raw(raw, replace(options, spatial=Settings(method="gridding")))
+    assert cine_error(result.factors, truth) < 0.8 * cine_error(gridded.factors, truth)
+    assert (result.spatial.progress is not None) == (rounds > 0)
+
+
+def test_a_network_of_another_rank_is_refused(measured):
+    raw, truth = measured
+    options = ReconOptions(Settings(method="malibu"), rank=8, bins=truth_bins(raw, truth), t1=None)
+    with pytest.raises(BadInput, match="32"):
+        reconstruct_raw(raw, options)
+
+
 def test_command_line_to_files(raw_file, tmp_path):
     out = tmp_path / "out"
     result = run_request(
