@@ -379,6 +379,7 @@ class MTMRIReconTest(ScriptedLoadableModuleTest):
 
     def _factors(self, folder):
         import numpy as np
+
         from mriforge.factors import Factors
         from mriforge.volume import Grid
 
@@ -413,6 +414,6 @@ class MTMRIReconTest(ScriptedLoadableModuleTest):
         """What cannot be done is refused before anything runs, with a sentence."""
         for wishes in (ReconWishes(), ReconWishes(raw_file="nowhere.h5")):
             self.assertTrue(advice.why_not(wishes))
-        with self.assertRaises(ValueError):
+        with self.assertRaises(ValueError):  # noqa: PT027
             MTMRIReconLogic().open("nowhere.npz")
         self.delayDisplay("Test passed")
