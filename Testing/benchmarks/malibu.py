@@ -14,8 +14,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import time
 from collections import defaultdict
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the program's own processes do
 
 import numpy as np
 import torch
