@@ -60,13 +60,15 @@ class Basis(Enum):
     """How the temporal basis is found."""
 
     LRT = "lrt"
+    COMPLETION = "completion"
     NAVIGATOR = "navigator"
 
     @staticmethod
     def label(basis: Basis) -> str:
         """Text of the entry in a list."""
         return {
-            Basis.LRT: _("Low-rank tensor"),
+            Basis.LRT: _("Low-rank tensor and spokes"),
+            Basis.COMPLETION: _("Completed navigator tensor"),
             Basis.NAVIGATOR: _("Navigator alone"),
         }[basis]
 

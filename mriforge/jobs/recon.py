@@ -36,7 +36,10 @@ class Options:
         "integer", "inversion times (default: all)", default=None, at_least=1
     )
     basis: str = option(
-        "text", "how the temporal basis is found", default="lrt", choices=("navigator", "lrt")
+        "text",
+        "how the temporal basis is found",
+        default="lrt",
+        choices=("lrt", "completion", "navigator"),
     )
     sparsity: str = option(
         "text",
