@@ -44,20 +44,31 @@ def t1_colors() -> np.ndarray:
 
 
 def color_node(scene: slicer.vtkMRMLScene) -> slicer.vtkMRMLColorTableNode:
-    """The color table of T1 maps in a scene, made when first needed."""
+    """The color table of T1 maps in a scene, made when first needed.
+
+    Closing a scene keeps singletons but empties them, so that they are filled again.
+    """
     node = scene.GetSingletonNode(COLORS, "vtkMRMLColorTableNode")
-    if node is not None:
-        return node
-    node = slicer.vtkMRMLColorTableNode()
+    if node is None:
+        node = slicer.vtkMRMLColorTableNode()
+        node.SetSingletonTag(COLORS)
+        _fill(node)
+        return scene.AddNode(node)
+    color = [0.0] * 4
+    node.GetColor(_COUNT - 1, color)
+    if node.GetNumberOfColors() != _COUNT or not np.allclose(color[:3], _STOPS[-1][1:], atol=0.01):
+        _fill(node)
+    return node
+
+
+def _fill(node: slicer.vtkMRMLColorTableNode) -> None:
     node.SetTypeToUser()
-    node.SetSingletonTag(COLORS)
     node.SetName(_("T1"))
     node.SetNumberOfColors(_COUNT)
     node.GetLookupTable().SetTableRange(0, _COUNT - 1)
     for number, color in enumerate(t1_colors()):
         node.SetColor(number, str(number), *(float(band) for band in color))
     node.SetAttribute("Category", "MRIForge")
-    return scene.AddNode(node)
 
 
 def style_t1(node: slicer.vtkMRMLScalarVolumeNode) -> None:

@@ -165,3 +165,16 @@ def test_what_is_no_region_is_refused(lib, scene):
             lib.region_figures(node, regions)
     with pytest.raises(BadInput, match="zeros"):
         lib.region_figures(node, nothing)
+
+
+def test_the_colors_come_back_after_a_scene_was_closed(scene):
+    from MRIForgeLib.recon.t1 import color_node, t1_colors
+
+    color_node(scene)
+    scene.Clear(0)
+    node = color_node(scene)
+    assert node.GetNumberOfColors() == len(t1_colors())
+    for number in (0, 100, 255):
+        color = [0.0] * 4
+        node.GetColor(number, color)
+        assert np.allclose(color[:3], t1_colors()[number], atol=0.01)
