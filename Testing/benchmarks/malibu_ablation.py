@@ -47,7 +47,7 @@ def main() -> None:
                               "max_minutes": chosen.minutes}),
             Events(),
         )  # fmt: skip
-        card = json.loads((out / "card.json").read_text(encoding="utf-8"))
+        card = json.loads((out / "model" / "card.json").read_text(encoding="utf-8"))
         print(json.dumps({variant: card["figures"], "steps": result.get("steps")}), flush=True)
 
 
