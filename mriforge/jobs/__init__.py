@@ -63,6 +63,7 @@ COMMANDS: dict[str, Command] = {
     "evaluate": Command("mriforge.jobs.evaluate", "Compare an image with a reference."),
     "recon": Command("mriforge.jobs.recon", "Reconstruct free-breathing MR Multitasking raw data."),
     "frames": Command("mriforge.jobs.frames", "Write a line of a reconstruction's frames."),
+    "segment": Command("mriforge.jobs.segment", "Outline ten abdominal organs in MR images."),
     "simulate": Command("mriforge.jobs.simulate", "Simulate a scan whose truth is known."),
     "models": Command("mriforge.jobs.models", "List, show, verify, export, add or remove models."),
     "demo": Command("mriforge.jobs.demo", "Run the main job on a real series, in minutes."),

@@ -193,6 +193,39 @@ class FactorSpec:
 
 
 @dataclass(frozen=True)
+class OrganSpec:
+    """Outlining organs in several views by one 2-D network on slabs (``task = "organs"``).
+
+    Attributes:
+        spacing: isotropic voxel size that the network works at, mm.
+        slices: contiguous slices of a slab, the network's input and output channels.
+        crop: height and width of the random window of a slab, pixels.
+        views: how often slabs are taken axial, coronal, sagittal, relative to each other.
+        flip: mirror up-down or left-right, each with this probability.
+        projective: probability of a random projective deformation with the ranges below.
+        rotation: rad, plus or minus; ``shear`` and ``perspective`` (per pixel) too.
+        deep_supervision: weight of the mean of the auxiliary heads' losses; 0: no such heads.
+        synthetic: share of the steps that see an image made from a tissue map, where there are both.
+        volumes: simulated volumes kept at a time, each with a contrast and a deformation of its own.
+        slabs: slabs that are cut from a simulated volume before it is made anew.
+    """
+
+    spacing: float = 1.2
+    slices: int = 20
+    crop: tuple[int, int] = (160, 256)
+    views: tuple[float, float, float] = (4.0, 1.0, 1.0)
+    flip: float = 0.5
+    projective: float = 0.5
+    rotation: float = 0.05
+    shear: float = 0.3
+    perspective: float = 0.003
+    deep_supervision: float = 1.0
+    synthetic: float = 1.0
+    volumes: int = 4
+    slabs: int = 8
+
+
+@dataclass(frozen=True)
 class OptimiserSpec:
     """``clip_norm`` limits the norm of the gradient; 0: no limit."""
 
@@ -285,7 +318,9 @@ class Recipe:
     network: NetworkSpec
     title: str = ""
     source: str = ""
-    task: Literal["superresolution", "segmentation", "interslice", "factors"] = "superresolution"
+    task: Literal["superresolution", "segmentation", "interslice", "factors", "organs"] = (
+        "superresolution"
+    )
     seed: int = 0
     degradation: DegradationSpec = field(default_factory=DegradationSpec)
     input: InputSpec = field(default_factory=InputSpec)
@@ -297,6 +332,7 @@ class Recipe:
     stages: StagesSpec = field(default_factory=StagesSpec)
     stack: StackSpec = field(default_factory=StackSpec)
     factors: FactorSpec = field(default_factory=FactorSpec)
+    organs: OrganSpec = field(default_factory=OrganSpec)
     optimiser: OptimiserSpec = field(default_factory=OptimiserSpec)
     schedule: ScheduleSpec = field(default_factory=ScheduleSpec)
     training: TrainingSpec = field(default_factory=TrainingSpec)

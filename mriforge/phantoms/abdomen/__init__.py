@@ -1,0 +1,1 @@
+"""A parametric abdomen: random torsos with all ten organs, their contents, and breathing."""

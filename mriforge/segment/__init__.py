@@ -1,0 +1,1 @@
+"""Outlining abdominal organs: three views of one network, their vote, and where they disagree."""
