@@ -1,4 +1,4 @@
-"""The abdomen in words and numbers: the organs that are outlined, and the finer tissues around them.
+"""The abdomen in words and numbers: the organs that are outlined, and the tissues around them.
 
 Organs are what ``segment`` answers with (ten, the labels of Chen 2021, chapter 7). Tissues are
 what simulated images are made of: every organ, its contents, and everything else of a torso. The
@@ -111,7 +111,7 @@ TISSUES: tuple[Tissue, ...] = (
     Tissue(38, "stomach_gas", 6),
     Tissue(39, "small_intestine_gas", 8),
 )
-"""By number. ``right_kidney`` and ``left_kidney`` are the cortex; an organ with contents is its wall."""
+"""By number. The ten organs themselves are their cortex or wall where they have contents."""
 
 ORGAN_OF_TISSUE = np.array([tissue.organ for tissue in TISSUES], dtype=np.uint8)
 """Look-up table from tissue to organ label: ``ORGAN_OF_TISSUE[tissues]``."""
@@ -125,9 +125,9 @@ class TissueMap:
 
     Attributes:
         array: tissue numbers ``(z, y, x)``, uint8.
-        grid: geometry; axes along x to Left, y to Posterior, z to Superior (``direction`` identity).
+        grid: geometry; x to Left, y to Posterior, z to Superior (``direction`` is the identity).
         subject: who it is.
-        organs: labels of organs that are outlined in it; those of others cannot be learned from it.
+        organs: labels of organs that are outlined in it; others cannot be learned from it.
         source: where it is from, and its licence.
     """
 

@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from mriforge.errors import BadInput
-from mriforge.recipes.schema import FinetuneSpec, Recipe, build
+from mriforge.recipes.build import build
+from mriforge.recipes.schema import FinetuneSpec, Recipe
 
 FOLDER = Path(__file__).resolve().parent
 

@@ -1,1 +1,1 @@
-"""MR images made from tissue maps: random contrast, texture, scanner and anatomy (after SynthSeg)."""
+"""MR images made from tissue maps: random anatomy, contrast and scanner (after SynthSeg)."""
