@@ -146,3 +146,11 @@ class TissueMap:
     def labels(self) -> np.ndarray:
         """Organ labels ``(z, y, x)``, uint8."""
         return ORGAN_OF_TISSUE[self.array]
+
+
+VIEWS = {"axial": 0, "coronal": 1, "sagittal": 2}
+"""Array axis ``(z, y, x)`` across which each view's slices follow one another.
+
+``numpy.moveaxis(array, axis, 0)`` is then ``(slices, height, width)``: axial ``(y, x)``, coronal
+``(z, x)``, sagittal ``(z, y)``.
+"""

@@ -194,6 +194,7 @@ class OrganSpec:
 
     Attributes:
         spacing: isotropic voxel size that the network works at, mm.
+        batch: slabs in a step.
         slices: contiguous slices of a slab, the network's input and output channels.
         crop: height and width of the random window of a slab, pixels.
         views: how often slabs are taken axial, coronal, sagittal, relative to each other.
@@ -207,6 +208,7 @@ class OrganSpec:
     """
 
     spacing: float = 1.2
+    batch: int = 1
     slices: int = 20
     crop: tuple[int, int] = (160, 256)
     views: tuple[float, float, float] = (4.0, 1.0, 1.0)

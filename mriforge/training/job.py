@@ -135,6 +135,10 @@ def _loader(
         from mriforge.training.factors import load_factors
 
         return lambda: load_factors(recipe, manifest)
+    if recipe.task == "organs":
+        from mriforge.training.organs import load_organ_cases
+
+        return lambda: load_organ_cases(recipe, manifest, events)
     percentile = recipe.input.percentile if recipe.input.scale == "percentile" else 99.9
     return lambda: load_dataset(manifest, out_dir / "cache", percentile=percentile, events=events)
 
@@ -189,6 +193,10 @@ def make_trainer(
 
 
 def _loss(recipe: Recipe, model: nn.Module) -> nn.Module:
+    if recipe.task == "organs":
+        from mriforge.losses.organs import OrganLoss
+
+        return OrganLoss(recipe.loss, recipe.organs.deep_supervision)
     loss: nn.Module = build_loss(recipe.loss)
     if recipe.task == "factors":
         from mriforge.training.factors import FactorLoss
@@ -220,10 +228,16 @@ def _data_of_task(
     """Where batches come from, how the network is scored on held-out subjects, and by what."""
     if recipe.task == "factors":
         return _factor_data(recipe, data, group, device)
+    if recipe.task == "organs":
+        from mriforge.training.organs import HeldOutOrgans, OrganSampler
+
+        sampler: Any = OrganSampler(data.train, recipe, rank=group.rank, device=device)
+        held_out = HeldOutOrgans(data.validation, recipe, device) if data.validation else None
+        return sampler, held_out, "dice"
     if recipe.task == "segmentation":
         from mriforge.training.labels import LabelSampler, held_out_labels
 
-        sampler: Any = LabelSampler(data.train, recipe, rank=group.rank, device=device)
+        sampler = LabelSampler(data.train, recipe, rank=group.rank, device=device)
         return sampler, held_out_labels(data.validation, recipe, device), "dice"
     if recipe.task == "interslice":
         from mriforge.training.interslice import HeldOutStacks, StackSampler, check_recipe
@@ -261,6 +275,10 @@ def _expected_input(recipe: Recipe) -> dict[str, Any]:
     if recipe.task == "factors":
         keys = ("normalise", "label_scale")
         return {key: getattr(recipe.factors, key) for key in keys}
+    if recipe.task == "organs":
+        from mriforge.training.organs import expected_input
+
+        return expected_input(recipe.organs)
     return {**dataclasses.asdict(recipe.input), "slice_axis": "depth"}
 
 

@@ -218,7 +218,7 @@ class Trainer:
         self.optimiser.zero_grad(set_to_none=True)
         with self._cast():
             output = parallel(batch.input)
-            loss = self.loss(output.float(), batch.target, batch.input)
+            loss = self.loss(_single(output), batch.target, batch.input)
         # Reading the loss stalls a GPU, so there it is looked at only now and then.
         if (self.device.type != "cuda" or self.step % 20 == 0) and self.group.agree(
             not math.isfinite(float(loss.detach())), self.device
@@ -359,6 +359,11 @@ class Trainer:
         if self.group.first:
             self.events.progress(1.0, f"stopped by {stopped} at step {self.step}")
         return TrainResult(state, self.history, self.step, self.used, stopped, self.best)
+
+
+def _single(output: Any) -> Any:
+    """A network's answer in single precision; deeply supervised ones give several."""
+    return [part.float() for part in output] if isinstance(output, list) else output.float()
 
 
 def _part(tensors: dict[str, Tensor], prefix: str) -> State:

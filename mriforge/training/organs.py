@@ -1,0 +1,218 @@
+"""Training on slabs of volumes with organ labels, measured or made anew from tissue maps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from mriforge.anatomy import CLASSES, VIEWS, TissueMap
+from mriforge.events import Events
+from mriforge.losses.organs import OrganTarget
+from mriforge.recipes.schema import OrganSpec, Recipe
+from mriforge.training.patches import Batch
+from mriforge.training.slabs import draw_slab
+
+_HELD_OUT = 2**40
+"""Seeds of held-out images start here: training never comes so far."""
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """A volume with organ labels, both ``(z, y, x)``; the image has mean 0 and deviation 1."""
+
+    image: np.ndarray
+    labels: np.ndarray
+    subject: str
+    organs: tuple[int, ...]
+    source: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class OrganCases:
+    """What to learn from, and what to judge by: tissue maps and labelled volumes."""
+
+    train: list[TissueMap | Labelled]
+    validation: list[TissueMap | Labelled] = field(default_factory=list)
+
+    def provenance(self) -> list[dict[str, Any]]:
+        """What a model trained on this saw, for its card: simulated subjects counted together."""
+        found: dict[tuple, dict[str, Any]] = {}
+        for case in self.train:
+            kind = "labelled volume" if isinstance(case, Labelled) else "tissue map"
+            source = {"source": case.source.get("source", ""), **case.source}
+            alone = not source["source"].startswith("simulated")
+            key = (kind, source["source"], source.get("licence"), alone and case.subject)
+            line = found.setdefault(key, {"kind": kind, **source, "organs": list(case.organs)})
+            line["subjects"] = line.get("subjects", 0) + 1
+            line.setdefault("subject", case.subject)
+        return list(found.values())
+
+
+def standardised(image: np.ndarray) -> np.ndarray:
+    """An image of mean 0 and standard deviation 1 (Chen 2021, 7.2.2), float32."""
+    image = np.asarray(image, dtype=np.float32)
+    return (image - image.mean()) / max(float(image.std()), 1e-12)
+
+
+def made_from(tissues: TissueMap, seed: Sequence[int]) -> Labelled:
+    """A new image of new anatomy from a tissue map."""
+    from mriforge.synthesis import synthesise
+
+    number = int(np.random.SeedSequence(list(seed)).generate_state(1, np.uint64)[0])
+    image, labels = synthesise(tissues, number)
+    return Labelled(
+        standardised(image.array), labels, tissues.subject, tissues.organs, tissues.source
+    )
+
+
+class OrganSampler:
+    """Slabs of cases; a batch is a function of its number.
+
+    Simulated volumes are kept for a few slabs each; one of ``spec.volumes`` is made anew at a
+    time, so that no step waits for several.
+
+    Args:
+        cases: of training.
+        recipe: its ``organs`` and ``seed``.
+        rank: of this process.
+        device: where batches end up.
+    """
+
+    epoch_steps = None
+
+    def __init__(
+        self,
+        cases: Sequence[TissueMap | Labelled],
+        recipe: Recipe,
+        *,
+        rank: int = 0,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.maps = [case for case in cases if isinstance(case, TissueMap)]
+        self.labelled = [case for case in cases if isinstance(case, Labelled)]
+        self.spec, self.seed, self.rank = recipe.organs, recipe.seed, rank
+        self.device = torch.device(device)
+        self._kept: dict[int, tuple[int, Labelled]] = {}
+
+    def batch(self, step: int) -> Batch:
+        """Batch number ``step``."""
+        rng = np.random.default_rng([self.seed, self.rank, step])
+        case = self._case(step, rng)
+        slabs = [draw_slab(case.image, case.labels, self.spec, rng) for _ in range(self.spec.batch)]
+        size = [max(s[0].shape[axis] for s in slabs) for axis in (1, 2)]
+        images = torch.stack([_filled(image, size, float(image.min())) for image, _ in slabs])
+        labels = torch.stack([_filled(labels, size, 0) for _, labels in slabs])
+        images, labels = images.to(self.device), labels.to(self.device)
+        if self.device.type == "cpu":
+            images = images.contiguous(memory_format=torch.channels_last)
+        return Batch(images, OrganTarget(labels, case.organs))
+
+    def _case(self, step: int, rng: np.random.Generator) -> Labelled:
+        simulated = rng.random() < self.spec.synthetic
+        if self.labelled and not (self.maps and simulated):
+            return self.labelled[int(rng.integers(len(self.labelled)))]
+        slot = step % self.spec.volumes
+        ahead = slot * self.spec.slabs // self.spec.volumes
+        number = (step // self.spec.volumes + ahead) // self.spec.slabs
+        kept = self._kept.get(slot)
+        if kept is None or kept[0] != number:
+            seed = [self.seed, self.rank, slot, number]
+            who = int(np.random.default_rng(seed).integers(len(self.maps)))
+            kept = self._kept[slot] = (number, made_from(self.maps[who], seed))
+        return kept[1]
+
+
+def _filled(slab: Tensor, size: Sequence[int], value: float) -> Tensor:
+    missing = (0, size[1] - slab.shape[2], 0, size[0] - slab.shape[1])
+    return functional.pad(slab, missing, value=value) if any(missing) else slab
+
+
+class HeldOutOrgans:
+    """Dice of a network on held-out volumes, slab by slab in each view that the recipe trains.
+
+    Args:
+        cases: of validation; tissue maps get one fixed image each.
+        recipe: its ``organs``, and ``validation.patches`` volumes at most.
+        device: of the network.
+    """
+
+    def __init__(
+        self,
+        cases: Sequence[TissueMap | Labelled],
+        recipe: Recipe,
+        device: torch.device | str,
+        events: Events | None = None,
+    ) -> None:
+        self.spec, self.device = recipe.organs, torch.device(device)
+        spread = np.linspace(0, len(cases) - 1, min(recipe.validation.patches, len(cases)))
+        self.volumes = []
+        for number in spread.round().astype(int):
+            case = cases[number]
+            made = case if isinstance(case, Labelled) else made_from(case, [_HELD_OUT, number])
+            self.volumes.append(made)
+            if events is not None:
+                events.check_cancelled()
+
+    @torch.no_grad()
+    def __call__(self, model: nn.Module) -> dict[str, float]:
+        """``dice``: mean over volumes, views and organs; ``dice_AXIAL`` and so on of each view."""
+        figures = {}
+        for (view, axis), share in zip(VIEWS.items(), self.spec.views, strict=True):
+            if share > 0:
+                scores = [self._dice(model, volume, axis) for volume in self.volumes]
+                figures[f"dice_{view}"] = float(np.nanmean(scores))
+        return {"dice": float(np.mean(list(figures.values()))), **figures}
+
+    def _dice(self, model: nn.Module, case: Labelled, axis: int) -> list[float]:
+        """Dice of each organ in one volume, NaN for organs that it does not have."""
+        image, labels = (np.moveaxis(part, axis, 0) for part in (case.image, case.labels))
+        count, slices = len(image), self.spec.slices
+        table = np.zeros((CLASSES, CLASSES))
+        for start in range(0, count, slices):
+            take = np.clip(np.arange(start, start + slices), 0, count - 1)
+            slab = torch.from_numpy(np.ascontiguousarray(image[take]))[None].to(self.device)
+            scores = model(slab)[0].reshape(CLASSES, slices, *slab.shape[2:])
+            found = scores.argmax(0)[: count - start].cpu().numpy()
+            wanted = labels[start : start + slices].astype(int)
+            table += np.bincount((wanted * CLASSES + found).ravel(), minlength=CLASSES**2).reshape(
+                CLASSES, CLASSES
+            )
+        total = table.sum(0) + table.sum(1)
+        there = [label in case.organs and table[label].sum() > 0 for label in range(CLASSES)]
+        dice = np.where(there, 2 * table.diagonal() / np.maximum(total, 1), np.nan)
+        return dice[1:].tolist()
+
+
+def expected_input(spec: OrganSpec) -> dict[str, Any]:
+    """What the network expects, for the card."""
+    return {"normalise": "zscore", "spacing_mm": spec.spacing, "slices": spec.slices}
+
+
+def load_organ_cases(recipe: Recipe, source: str, events: Events) -> OrganCases:
+    """The cases of a manifest or folder, on the recipe's grid.
+
+    Raises:
+        BadInput: see :func:`mriforge.training.cases.read_cases`.
+    """
+    from mriforge.training.cases import load_pair, load_tissues, read_cases
+
+    found: dict[str, list[TissueMap | Labelled]] = {"train": [], "validation": []}
+    cases = read_cases(source)
+    for number, case in enumerate(cases):
+        events.progress(number / len(cases), f"reading {case.subject}")
+        events.check_cancelled()
+        if case.image is None:
+            found[case.split].append(load_tissues(case, recipe.organs.spacing))
+            continue
+        image, labels = load_pair(case, recipe.organs.spacing)
+        about = {"source": case.image.name, "licence": case.licence, "contrast": case.contrast}
+        found[case.split].append(
+            Labelled(standardised(image.array), labels, case.subject, case.organs, about)
+        )
+    return OrganCases(found["train"], found["validation"])
