@@ -102,6 +102,6 @@ def present_dice(shares: Tensor, labels: Tensor) -> Tensor:
     flat, wanted = shares.exp().transpose(0, 1).flatten(1), labels.flatten()
     count = torch.bincount(wanted, minlength=classes).to(flat.dtype)
     place = shares.gather(1, labels[:, None]).exp().flatten()
-    overlap = torch.zeros(classes, device=flat.device).index_add(0, wanted, place)
+    overlap = torch.zeros_like(count).index_add(0, wanted, place)
     dice = 2 * overlap / (flat.sum(1) + count).clamp_min(1e-6)
     return 1 - dice[count > 0].mean()
