@@ -131,6 +131,7 @@ def _expose_widgets() -> None:
         plot_widget,
         slice_widget,
         table_widget,
+        threed_widget,
         ui_loader,
         window,
     )
@@ -142,6 +143,7 @@ def _expose_widgets() -> None:
         slice_widget,
         plot_widget,
         table_widget,
+        threed_widget,
         window,
     ):
         for name, value in vars(module).items():

@@ -6,75 +6,14 @@ from xml.etree import ElementTree
 
 import slicer
 import vtk
-from PySide6 import QtCore, QtGui, QtWidgets
+from PySide6 import QtCore, QtWidgets
 
-from .mrml_widgets import Observations, qMRMLWidget
+from .mrml_widgets import Observations
 from .plot_widget import qMRMLPlotWidget
 from .pythonqt import plain
 from .slice_widget import qMRMLSliceWidget
 from .table_widget import qMRMLTableWidget
-
-
-@plain
-class qMRMLThreeDView(QtWidgets.QWidget):
-    """A plain background; nothing is rendered in it."""
-
-    def __init__(self, node, parent=None) -> None:
-        super().__init__(parent)
-        self._node = node
-
-    def mrmlViewNode(self):
-        return self._node
-
-    def forceRender(self):
-        self.update()
-
-    def scheduleRender(self):
-        self.update()
-
-    def resetCamera(self):
-        pass
-
-    def resetFocalPoint(self):
-        pass
-
-    def paintEvent(self, event):
-        painter = QtGui.QPainter(self)
-        gradient = QtGui.QLinearGradient(0, 0, 0, self.height)
-        gradient.setColorAt(0.0, QtGui.QColor("#30304a"))
-        gradient.setColorAt(1.0, QtGui.QColor("#4a4a6a"))
-        painter.fillRect(self.rect, gradient)
-        painter.end()
-
-
-@plain
-class qMRMLThreeDWidget(qMRMLWidget):
-    """The place of a 3D view, with its name in the corner."""
-
-    def __init__(self, node, parent=None) -> None:
-        super().__init__(parent)
-        self._view = qMRMLThreeDView(node, self)
-        layout = QtWidgets.QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self._view)
-        self._label = QtWidgets.QLabel(node.GetLayoutLabel() or "1", self._view)
-        self._label.setStyleSheet("color: #a0a0c0; font-weight: bold; padding: 4px")
-        self.setMRMLScene(node.GetScene())
-
-    def threeDView(self):
-        return self._view
-
-    def viewWidget(self):
-        return self._view
-
-    def mrmlViewNode(self):
-        return self._view.mrmlViewNode()
-
-    def mrmlAbstractViewNode(self):
-        return self._view.mrmlViewNode()
-
-    def setRenderPaused(self, pause):
-        pass
+from .threed_widget import qMRMLThreeDWidget
 
 
 def _make_plot_widget(node):
@@ -177,7 +116,7 @@ class qSlicerLayoutManager(QtCore.QObject):
         nodes = {node.GetID(): node for node in views}
         for node_id in [known for known in self._widgets if known not in nodes]:
             widget = self._widgets.pop(node_id)
-            if isinstance(widget, qMRMLSliceWidget):
+            if isinstance(widget, qMRMLSliceWidget | qMRMLThreeDWidget):
                 widget._release()
             widget.setParent(None)
             widget.deleteLater()
@@ -297,7 +236,8 @@ class qSlicerLayoutManager(QtCore.QObject):
             widget.sliceLogic().FitSliceToBackground()
 
     def resetThreeDViews(self):
-        pass
+        for widget in self._of("vtkMRMLViewNode"):
+            widget.threeDView().resetFocalPoint()
 
     def pauseRender(self):
         self.setRenderPaused(True)
