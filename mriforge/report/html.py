@@ -27,6 +27,7 @@ _HEADS = {
     "mae": ("MAE", "↓", 4),
     "diff_sd": ("SD of difference", "↓", 4),
 }
+SUPER_RESOLVED = "Super-resolved images contain detail that was estimated, not measured."
 PROFILE_FRAMES = 8
 """From this many frames on a temporal profile is drawn."""
 
@@ -59,20 +60,25 @@ class Report:
     Args:
         title: heading of the page.
         subtitle: one line under it.
+        caution: what the reader must not forget, beside that this is for research only.
 
     Raises:
         MissingDependency: matplotlib is not installed (before any work is done).
     """
 
-    def __init__(self, title: str, subtitle: str = "") -> None:
+    def __init__(self, title: str, subtitle: str = "", caution: str = SUPER_RESOLVED) -> None:
         figure_class()
-        self.title, self.subtitle = title, subtitle
+        self.title, self.subtitle, self.caution = title, subtitle, caution
         self._parts: list[str] = []
         self._facts: dict[str, str] = {}
 
     def heading(self, text: str) -> None:
         """A section's heading."""
         self._parts.append(f"<h2>{escape(text)}</h2>")
+
+    def warning(self, *sentences: str) -> None:
+        """Sentences that stand out."""
+        self._parts += [f'<p class="warn">{escape(sentence)}</p>' for sentence in sentences]
 
     def text(self, *paragraphs: str) -> None:
         """Plain paragraphs."""
@@ -234,7 +240,7 @@ class Report:
             f"<title>{escape(self.title)}</title><style>{_STYLE}</style></head><body>"
             f"<h1>{escape(self.title)}</h1>{subtitle}"
             '<p class="warn"><b>Research use only.</b> Not a medical device; not for diagnosis. '
-            "Super-resolved images contain detail that was estimated, not measured.</p>"
+            f"{escape(self.caution)}</p>"
             + "\n".join(self._parts)
             + f'<h2>Provenance</h2><table class="facts">{lines}</table>'
             "<footer><p>Research use only.</p></footer></body></html>\n"
