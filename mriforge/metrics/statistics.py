@@ -113,6 +113,25 @@ def _wilcoxon(gap: np.ndarray) -> tuple[float, float]:
     return float(outcome.statistic), float(outcome.pvalue)
 
 
+def holm(p_values: Sequence[float]) -> np.ndarray:
+    """Corrects p for the number of tests (Holm 1979): the family-wise error rate is kept.
+
+    Args:
+        p_values: of the tests; NaN where none could be done, and those do not count.
+
+    Returns:
+        ``(n,)`` corrected p, at most 1, NaN where there was none.
+    """
+    given = np.asarray(p_values, dtype=float)
+    result = np.full(given.shape, math.nan)
+    done = np.flatnonzero(np.isfinite(given))
+    order = done[np.argsort(given[done], kind="stable")]
+    factors = len(order) - np.arange(len(order))
+    if len(order):
+        result[order] = np.minimum(np.maximum.accumulate(given[order] * factors), 1.0)
+    return result
+
+
 def p_text(p: float) -> str:
     """``p < 0.001`` or ``p = 0.034``."""
     return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"

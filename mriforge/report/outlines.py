@@ -138,7 +138,7 @@ def outlines_figure(
             draw_colours(axes, label, cut.size_mm, 0.75)
         if place == 2 and doubt is not None:
             drawn = show(axes, cut.picture(doubt), cut.size_mm, **_DOUBT)
-            draw_outlines(axes, label, cut.view.pixel, colour="#ffffff", width=0.5)
+            draw_outlines(axes, label, cut.view.pixel, colour="#56B4E9", width=0.6)
             return drawn
         return None
 
@@ -239,7 +239,7 @@ def draw_outlines(
             levels=[0.5], colors=[own], linewidths=width,
         )  # fmt: skip
         if colour is None and inside.mean() > _NAMED:
-            _name(axes, inside, pixel, organ.title)
+            _name(axes, inside, pixel, organ.key.replace("_", " "))
 
 
 def _name(axes: Any, inside: np.ndarray, pixel: tuple[float, float], title: str) -> None:
@@ -250,9 +250,14 @@ def _name(axes: Any, inside: np.ndarray, pixel: tuple[float, float], title: str)
     depth = distance_transform_edt(np.pad(inside, 1), sampling=pixel)[1:-1, 1:-1]
     row, column = np.unravel_index(int(depth.argmax()), depth.shape)
     text = axes.text(
-        (column + 0.5) * pixel[1], (row + 0.5) * pixel[0], title.split()[-1].lower()
-        if len(title) > 12 else title.lower(), color="white", fontsize=7, ha="center", va="center",
-    )  # fmt: skip
+        (column + 0.5) * pixel[1],
+        (row + 0.5) * pixel[0],
+        title,
+        color="white",
+        fontsize=7,
+        ha="center",
+        va="center",
+    )
     text.set_path_effects([patheffects.withStroke(linewidth=1.6, foreground="black")])
 
 
