@@ -30,6 +30,7 @@ def surface_steps(node: Any) -> Steps[None]:
         node: segmentation node of binary labelmaps.
     """
     segmentation, name = node.GetSegmentation(), _surface_name()
+    voxels = slicer.vtkSegmentationConverter.GetBinaryLabelmapRepresentationName()
     rule = slicer.vtkBinaryLabelmapToClosedSurfaceConversionRule()
     for key in (
         rule.GetSmoothingFactorParameterName(),
@@ -38,17 +39,30 @@ def surface_steps(node: Any) -> Steps[None]:
         rule.GetConversionMethodParameterName(),
     ):
         rule.SetConversionParameter(key, segmentation.GetConversionParameter(key))
-    # By identity: segments may be added, removed and sorted in between.
+    # Those who show the segmentation make all surfaces at once as soon as one is there: so they
+    # get them together. By identity, because segments may come and go in between.
+    made = {}
     for identity in list(segmentation.GetSegmentIDs()):
         if node.GetScene() is None:
             return
         segment = segmentation.GetSegment(identity)
         if segment is None or segment.GetRepresentation(name) is not None:
             continue
-        rule.Convert(segment)
+        apart = slicer.vtkSegment()
+        apart.AddRepresentation(voxels, segment.GetRepresentation(voxels))
+        apart.SetLabelValue(segment.GetLabelValue())
+        rule.Convert(apart)
+        made[identity] = segment.GetRepresentation(voxels), apart.GetRepresentation(name)
         yield
-    if node.GetScene() is not None:
-        segmentation.CreateRepresentation(name)  # there already: tells those who show it
+    if node.GetScene() is None:
+        return
+    blocked = node.StartModify()
+    for identity, (source, surface) in made.items():
+        segment = segmentation.GetSegment(identity)
+        if segment is not None and segment.GetRepresentation(voxels) is source:
+            segment.AddRepresentation(name, surface)
+    node.EndModify(blocked)
+    segmentation.CreateRepresentation(name)  # there already: tells those who show it
 
 
 def _surface_name() -> str:
