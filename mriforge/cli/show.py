@@ -43,6 +43,9 @@ def _show_paths(result: Mapping[str, Any]) -> None:
 
 def _show_evaluation(result: Mapping[str, Any]) -> None:
     """The means and each frame; with other methods, one table of all and the paired tests."""
+    if "organs" in result:
+        _show_organs(result)
+        return
     names = [n for n in ("psnr", "ssim", "nrmse", "mae", "diff_sd") if n in result]
     others = result.get("compare") or {}
     if others:
@@ -59,6 +62,20 @@ def _show_evaluation(result: Mapping[str, Any]) -> None:
         if 1 < len(frames) <= _MOST_FRAMES:
             rows += [[str(i), *(_figure(f[n]) for n in names)] for i, f in enumerate(frames)]
         print_table(["frame", *names], rows)
+    _show_paths(result)
+
+
+def _show_organs(result: Mapping[str, Any]) -> None:
+    """A line for each organ and their mean; tests against other methods."""
+    names = ["dice", "jaccard", "msd_mm", "hd95_mm"]
+    rows = []
+    for organ, scores in [*result["organs"].items(), ("mean", result["overall"])]:
+        cells = [_figure(scores[name]["mean"]) for name in names]
+        state = [w for w in ("missed", "invented") if scores.get(w)]
+        rows.append([organ.replace("_", " "), *cells, ", ".join(state)])
+    print_table(["organ", *names, ""], rows)
+    for name, other in (result.get("compare") or {}).items():
+        print(f"found against {name}, Dice: {other['tests']['dice']['overall']['statement']}")
     _show_paths(result)
 
 

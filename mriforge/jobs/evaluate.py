@@ -1,4 +1,8 @@
-"""Compare an image with a reference: PSNR, SSIM, NRMSE, MAE, SD of the difference, per frame."""
+"""Compare an image with a reference: PSNR, SSIM, NRMSE, MAE, SD of the difference, per frame.
+
+With --organs label maps of organs are compared: Dice, Jaccard, mean surface distance and 95 %
+Hausdorff distance of each organ; IN and the reference may be folders of files with the same names.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from mriforge.errors import BadInput
 from mriforge.events import Events
 from mriforge.jobs.images import about
 from mriforge.jobs.options import option
@@ -24,6 +29,10 @@ class Options:
     resample: bool = option("flag", "bring images on other grids to the reference's", default=False)
     ssim_map: str | None = option("output", "write the SSIM map here", default=None)
     difference_map: str | None = option("output", "write the difference here", default=None)
+    organs: bool = option("flag", "compare label maps of organs (0 to 10)", default=False)
+    only: str | None = option(
+        "text", "with --organs: judge these alone", default=None, metavar="ORGAN,..."
+    )
     json: str | None = option("output", "write the figures here", default=None, suffixes=(".json",))
     csv: str | None = option(
         "output", "write the figures per frame here", default=None, suffixes=(".csv",)
@@ -33,8 +42,24 @@ class Options:
     )
 
 
+def check(options: Options) -> None:
+    """Options for images do not go with labels, and the reverse."""
+    if options.organs:
+        from mriforge.evaluate.organs import labels_of
+
+        labels_of(options.only)
+        for name in ("mask", "ssim_map", "difference_map"):
+            if getattr(options, name) is not None:
+                flag = "--" + name.replace("_", "-")
+                raise BadInput(f"{flag} is for images; it does not go with --organs.")
+    elif options.only is not None:
+        raise BadInput("--only names organs; it needs --organs.")
+
+
 def run(options: Options, events: Events) -> dict[str, Any]:
     """Compares and writes; returns the figures of ``evaluate --json`` and the files' names."""
+    if options.organs:
+        return _run_organs(options, events)
     from mriforge.evaluate import evaluate_files
 
     files = [options.input, options.reference, *([options.mask] if options.mask else [])]
@@ -52,3 +77,19 @@ def run(options: Options, events: Events) -> dict[str, Any]:
             resample=options.resample,
             events=events,
         )
+
+
+def _run_organs(options: Options, events: Events) -> dict[str, Any]:
+    from mriforge.evaluate.organs import evaluate_organs, labels_of
+
+    return evaluate_organs(
+        options.input,
+        options.reference,
+        only=labels_of(options.only),
+        compare_with=options.compare,
+        resample=options.resample,
+        json_path=options.json,
+        csv_path=options.csv,
+        report=options.report,
+        events=events,
+    )

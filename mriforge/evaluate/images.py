@@ -1,4 +1,4 @@
-"""The job behind ``mriforge evaluate``: files in, figures, maps and a report out."""
+"""Images against a reference: files in, figures, maps and a report out."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def evaluate_files(
     events = events or Events()
     images = {"ssim_map": ssim_map, "difference_map": difference_map}
     texts = {"json": json_path, "csv": csv_path, "report": report}
-    _check_outputs(images, texts)
+    check_outputs(images, texts)
     if report is not None:
         from mriforge.report.figures import figure_class
 
@@ -94,9 +94,9 @@ def evaluate_files(
         sources = {"Image": image_path, "Reference": reference_path, "Mask": mask, **others}
         _write_report(comparison, report, sources, events)
     if csv_path is not None:
-        _write_text(csv_path, to_csv(evaluations))
+        write_text(csv_path, to_csv(evaluations))
     if json_path is not None:
-        _write_text(json_path, to_json(result, indent=2) + "\n")
+        write_text(json_path, to_json(result, indent=2) + "\n")
     result |= {name: str(path) for name, path in texts.items() if path is not None}
     events.progress(1.0, "done")
     return result
@@ -108,7 +108,7 @@ def _read(path: str | Path, what: str) -> Image:
     return image
 
 
-def _check_outputs(
+def check_outputs(
     images: Mapping[str, str | Path | None], texts: Mapping[str, str | Path | None]
 ) -> None:
     """Refuse outputs that could not be written, before any work."""
@@ -153,6 +153,7 @@ def _write_report(
     page.write(path)
 
 
-def _write_text(path: str | Path, text: str) -> None:
+def write_text(path: str | Path, text: str) -> None:
+    """Writes a text whole or not at all."""
     with atomic_path(path) as partial:
         partial.write_text(text, encoding="utf-8")

@@ -1,0 +1,6 @@
+"""The job behind ``mriforge evaluate``: images, or label maps of organs, against a reference."""
+
+from mriforge.evaluate.images import evaluate_files
+from mriforge.evaluate.organs import evaluate_organs
+
+__all__ = ["evaluate_files", "evaluate_organs"]
