@@ -1,0 +1,82 @@
+"""The segments of a segmentation node as rows of a list: name, color, volume, shown or not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import slicer
+from vtk.util.numpy_support import vtk_to_numpy
+
+
+@dataclass(frozen=True)
+class SegmentRow:
+    """One segment.
+
+    Attributes:
+        identity: its ID in the segmentation.
+        name, color: as shown; color red, green, blue from 0 to 1.
+        ml: volume, as its voxels say now; 0: empty.
+        shown: whether views show it.
+    """
+
+    identity: str
+    name: str
+    color: tuple[float, float, float]
+    ml: float
+    shown: bool
+
+
+def segment_rows(node: Any) -> list[SegmentRow]:
+    """The segments of ``node`` in their order; none when it has left its scene."""
+    if node is None or node.GetScene() is None:
+        return []
+    segmentation, display = node.GetSegmentation(), node.GetDisplayNode()
+    voxels: dict[Any, np.ndarray] = {}
+    rows = []
+    for identity in segmentation.GetSegmentIDs():
+        segment = segmentation.GetSegment(identity)
+        rows.append(
+            SegmentRow(
+                identity,
+                segment.GetName() or identity,
+                tuple(segment.GetColor()),
+                _millilitres(segment, voxels),
+                display is None or bool(display.GetSegmentVisibility(identity)),
+            )
+        )
+    return rows
+
+
+def show_segment(node: Any, identity: str, shown: bool) -> None:
+    """Shows or hides one segment in all views."""
+    if node.GetDisplayNode() is None:
+        node.CreateDefaultDisplayNodes()
+    node.GetDisplayNode().SetSegmentVisibility(identity, shown)
+
+
+def go_to_segment(node: Any, identity: str) -> bool:
+    """Brings all slice views to the middle of a segment; false when it is empty."""
+    segment = node.GetSegmentation().GetSegment(identity)
+    if segment is None or _millilitres(segment, {}) == 0:
+        return False
+    place = node.GetSegmentCenterRAS(identity)
+    jump = slicer.vtkMRMLSliceNode.CenteredJumpSlice
+    slicer.vtkMRMLSliceNode.JumpAllSlices(node.GetScene(), *place, jump)
+    return True
+
+
+def _millilitres(segment: Any, counts: dict[Any, np.ndarray]) -> float:
+    """Volume of a segment; ``counts`` keeps those of images that several segments share."""
+    name = slicer.vtkSegmentationConverter.GetBinaryLabelmapRepresentationName()
+    image = segment.GetRepresentation(name)
+    scalars = image.GetPointData().GetScalars() if image is not None else None
+    if scalars is None or scalars.GetNumberOfTuples() == 0:
+        return 0.0
+    if scalars not in counts:
+        # A shared image holds few labels; those of any type are whole numbers.
+        counts[scalars] = np.bincount(vtk_to_numpy(scalars).ravel())
+    label = segment.GetLabelValue()
+    count = int(counts[scalars][label]) if 0 <= label < len(counts[scalars]) else 0
+    return count * float(np.prod(image.GetSpacing())) / 1000.0
