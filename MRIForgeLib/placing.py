@@ -5,7 +5,7 @@ Whatever was deleted while a job ran, its result still gets a place: what is gon
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 
 import numpy as np
 import slicer
@@ -115,7 +115,7 @@ def add_series_steps(
     sequence = slicer.vtkMRMLSequenceNode()
     axis.write_to(sequence)
     matrix = grid_matrix(series.grid)
-    short = {key: value for key, value in attributes.items() if key != PREFIX + "provenance"}
+    short = of_frame(attributes)
     for value, array in zip(axis.values, series.array, strict=True):
         frame = slicer.vtkMRMLScalarVolumeNode()
         frame.SetName(name)
@@ -124,6 +124,22 @@ def add_series_steps(
         # The sequence keeps a copy of the node: the voxels are given to the copy alone.
         sequence.SetDataNodeAtValue(frame, value).SetAndObserveImageData(image_data(array))
         yield
+    check_frames(sequence, axis, place)
+    set_attributes(sequence, attributes)
+    return add_sequence(sequence, place, name, lambda proxy: _dress(proxy, place, same_look))
+
+
+def of_frame(attributes: Mapping[str, str]) -> dict[str, str]:
+    """The attributes that each frame of a sequence carries: all but the long one."""
+    return {key: value for key, value in attributes.items() if key != PREFIX + "provenance"}
+
+
+def check_frames(sequence: slicer.vtkMRMLSequenceNode, axis: IndexAxis, place: Place) -> None:
+    """Refuses a sequence that has not kept each frame.
+
+    Raises:
+        Failed: two frames have the same index.
+    """
     if IndexAxis.of(sequence).values != axis.values:
         raise Failed(
             _("The frames of '{name}' cannot be told apart: some have the same index.").format(
@@ -131,8 +147,6 @@ def add_series_steps(
             ),
             _("Give each frame of the input its own index value."),
         )
-    set_attributes(sequence, attributes)
-    return _add_sequence(sequence, place, name, same_look)
 
 
 def add_result_steps(
@@ -153,17 +167,31 @@ def add_result_steps(
     return {"result": add_volume(image, place, name, attributes, output=output)}
 
 
-def _add_sequence(
-    sequence: slicer.vtkMRMLSequenceNode, place: Place, name: str, same_look: bool
-) -> tuple[slicer.vtkMRMLSequenceNode, slicer.vtkMRMLVolumeNode]:
-    """Adds a whole sequence and its proxy to the scene and to the input's browser."""
+def add_sequence(
+    sequence: slicer.vtkMRMLSequenceNode,
+    place: Place,
+    name: str,
+    dress: Callable[[slicer.vtkMRMLNode], None],
+    class_name: str = SCALAR,
+) -> tuple[slicer.vtkMRMLSequenceNode, slicer.vtkMRMLNode]:
+    """Adds a whole sequence and its proxy to the scene and to the input's browser.
+
+    Args:
+        sequence: with all its frames, in no scene yet.
+        name: of sequence and proxy; made unique.
+        dress: gives the proxy its transform and display.
+        class_name: of the proxy.
+
+    Returns:
+        The sequence and its proxy.
+    """
     scene = place.scene
     name = scene.GenerateUniqueName(name)
     sequence.SetName(name)
     scene.AddNode(sequence)
     made = [sequence]
     try:
-        proxy = scene.AddNewNodeByClass(SCALAR, name)
+        proxy = scene.AddNewNodeByClass(class_name, name)
         made.append(proxy)
         browser = place.node(place.browser_id) or _new_browser(scene, name)
         shown = _shown_value(browser)
@@ -171,10 +199,11 @@ def _add_sequence(
         proxy.CopyContent(frame)
         proxy.SetName(name)
         # Everything else comes before the browser knows the proxy: it may be recording.
-        _dress(proxy, place, same_look)
+        dress(proxy)
         (place.beside_sequence or place.beside).put(sequence)
         place.beside.put(proxy)
-        keep_in_files(proxy)
+        if class_name == SCALAR:
+            keep_in_files(proxy)
         with at_rest(browser):
             browser.AddProxyNode(proxy, sequence, False)
             browser.SetOverwriteProxyName(sequence, False)

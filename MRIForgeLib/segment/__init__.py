@@ -1,0 +1,1 @@
+"""Organ segmentation: what the ALAMOSegment panel knows and decides, without widgets."""

@@ -1,0 +1,43 @@
+"""A segmentation from start to end."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from MRIForgeLib import view
+from MRIForgeLib.segment import summary
+from MRIForgeLib.segment.measures import OrganMeasure
+from MRIForgeLib.segment.task import SegmentTask
+from MRIForgeLib.segment.wishes import Wishes
+
+
+class Session(view.Session):
+    """Does what ``wishes`` say and reports to ``view``.
+
+    ``nodes`` are ``segmentation`` (of a series the proxy), of a series ``sequence``, where the
+    views can disagree ``disagreement`` and of a series ``disagreement_sequence``, and ``table``.
+
+    Attributes:
+        measures: volumes of the organs, for each frame.
+        index: of a series the index of each frame, as text.
+    """
+
+    def __init__(self, wishes: Wishes, view: view.View | None = None) -> None:
+        super().__init__(view)
+        self.wishes = wishes
+        self.measures: list[list[OrganMeasure]] = []
+        self.index: list[str] = []
+        self._task: SegmentTask | None = None
+
+    def _first(self) -> None:
+        self._task = SegmentTask(self.wishes)
+        self._begin(self._task, self._done)
+
+    def _done(self, nodes: Mapping[str, Any], figures: Mapping[str, Any]) -> None:
+        self.nodes, self.figures = dict(nodes), dict(figures)
+        self.measures, self.index = self._task.measures, self._task.index
+        for sentence in summary.sentences(self.figures, self.measures):
+            self._tell("log", sentence)
+        self._tell("result", self.nodes, self.figures)
+        self._end(None)
