@@ -24,6 +24,8 @@ _CATEGORY = ("123037004", "Anatomical Structure")
 _FILL, _OUTLINE = 0.35, 1.0
 _IN_FILES = ("job", "model", "modelSha256")
 """Facts that each segment keeps as tags: Slicer writes those into ``.seg.nrrd``, not the node's."""
+VOXELS = PREFIX + "voxels"
+"""Tag of a segment: how many voxels it had when it was made; others tell that it was edited."""
 
 
 def terminology(organ: Organ) -> str:
@@ -75,7 +77,7 @@ def segmentation_of(
     segmentation = node.GetSegmentation()
     voxels = slicer.vtkSegmentationConverter.GetBinaryLabelmapRepresentationName()
     segmentation.SetSourceRepresentationName(voxels)
-    image = _oriented(labels)
+    image, counts = _oriented(labels), label_counts(labels.array)
     segmentation.SetConversionParameter(
         slicer.vtkSegmentationConverter.GetReferenceImageGeometryParameterName(),
         slicer.vtkSegmentationConverter.SerializeImageGeometry(image),
@@ -90,6 +92,7 @@ def segmentation_of(
         for fact in _IN_FILES:
             if value := attributes.get(PREFIX + fact):
                 segment.SetTag(PREFIX + fact, value)
+        segment.SetTag(VOXELS, str(counts[organ.label]))
         segment.SetLabelValue(organ.label)
         segment.AddRepresentation(voxels, image)
         segmentation.AddSegment(segment, organ.key)
@@ -177,16 +180,24 @@ def dress(node: slicer.vtkMRMLSegmentationNode, place: Place) -> None:
 def reference_grid(node: slicer.vtkMRMLSegmentationNode) -> Grid | None:
     """The grid that a segmentation was drawn on, in its own frame; None where it has none."""
     name = slicer.vtkSegmentationConverter.GetReferenceImageGeometryParameterName()
-    text = node.GetSegmentation().GetConversionParameter(name)
+    return grid_from_text(node.GetSegmentation().GetConversionParameter(name))
+
+
+def grid_from_text(text: str | None) -> Grid | None:
+    """The grid of an image geometry as segmentations write it; None when it has no voxels."""
     image = slicer.vtkOrientedImageData()
     if not text or not slicer.vtkSegmentationConverter.DeserializeImageGeometry(text, image, False):
         return None
-    matrix = vtk.vtkMatrix4x4()
-    image.GetImageToWorldMatrix(matrix)
-    shape = image.GetDimensions()[::-1]
+    extent = image.GetExtent()
+    shape = tuple(high - low + 1 for low, high in zip(extent[::2], extent[1::2], strict=True))[::-1]
     if min(shape) < 1:
         return None
-    return Grid.from_affine(shape, slicer.util.arrayFromVTKMatrix(matrix), "RAS")
+    matrix = vtk.vtkMatrix4x4()
+    image.GetImageToWorldMatrix(matrix)
+    affine = slicer.util.arrayFromVTKMatrix(matrix)
+    # Voxels may be counted from another number than 0.
+    affine[:3, 3] += affine[:3, :3] @ np.array(extent[::2], float)
+    return Grid.from_affine(shape, affine, "RAS")
 
 
 def _oriented(labels: Volume) -> slicer.vtkOrientedImageData:

@@ -9,6 +9,7 @@ import numpy as np
 
 from mriforge.anatomy import ORGANS, Organ
 from mriforge.volume import Grid
+from MRIForgeLib.segmentations import label_counts
 
 
 @dataclass(frozen=True)
@@ -41,14 +42,9 @@ def measure(
         labels: ``(z, y, x)``, uint8.
         disagreement: on the same grid, 0 to 1.
     """
-    count = len(ORGANS) + 1
-    voxels, sums = np.zeros(count, np.int64), np.zeros(count)
-    for number, part in enumerate(labels):  # slice by slice: bincount widens what it counts
-        flat = part.ravel()
-        voxels += np.bincount(flat, minlength=count)[:count]
-        if disagreement is not None:
-            weights = disagreement[number].ravel()
-            sums += np.bincount(flat, weights=weights, minlength=count)[:count]
+    voxels, sums = label_counts(labels), np.zeros(len(ORGANS) + 1)
+    for part, values in zip(labels, () if disagreement is None else disagreement, strict=False):
+        sums += np.bincount(part.ravel(), values.ravel(), minlength=256)[: len(sums)]
     ml = float(np.prod(grid.spacing)) / 1000.0
     found = []
     for organ in ORGANS:

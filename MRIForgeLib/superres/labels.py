@@ -18,6 +18,7 @@ from mriforge.volume import Grid, Volume
 from MRIForgeLib.exchange import receive, send
 from MRIForgeLib.nodes import grid_of, volume_from_node
 from MRIForgeLib.placing import LABELS, Place, add_volume, provenance_attributes, remove_result
+from MRIForgeLib.segment_voxels import overlapping
 from MRIForgeLib.superres.slices import AS_LARGE, sizes
 from MRIForgeLib.superres.task import send_grid
 from MRIForgeLib.superres.wishes import TargetKind, Wishes
@@ -192,7 +193,7 @@ def _check_segmentation(node: Any) -> list[Segment]:
         raise BadInput(
             _("'{name}' has no segments.").format(name=node.GetName()), _("Choose another one.")
         )
-    if segmentation.GetNumberOfLayers() > 1:
+    if overlapping(node):
         raise BadInput(
             _("Segments of '{name}' overlap.").format(name=node.GetName()),
             _("Export them to label maps in the Segmentations module, and choose those."),

@@ -256,7 +256,7 @@ def test_the_input_may_be_deleted_meanwhile(lib, scene, tmp_path) -> None:
 
 def test_a_series_gives_a_sequence_on_the_same_browser(lib, scene, tmp_path) -> None:
     arrays = [organ_image(t, t) for t in range(3)]
-    sequence, browser, proxy = add_sequence(scene, arrays, ("0", "12.5", "40"), name="cine")
+    _sequence, browser, proxy = add_sequence(scene, arrays, ("0", "12.5", "40"), name="cine")
     before = contents(scene)
     browser.SetSelectedItemNumber(2)
     task, nodes = run(lib, proxy, tmp_path)
