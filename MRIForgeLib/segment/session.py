@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from MRIForgeLib import view
-from MRIForgeLib.segment import summary
+from MRIForgeLib.segment import advice, pace, summary
 from MRIForgeLib.segment.measures import OrganMeasure
 from MRIForgeLib.segment.task import SegmentTask
 from MRIForgeLib.segment.wishes import Wishes
@@ -36,8 +36,17 @@ class Session(view.Session):
 
     def _done(self, nodes: Mapping[str, Any], figures: Mapping[str, Any]) -> None:
         self.nodes, self.figures = dict(nodes), dict(figures)
+        self._remember_pace()
         self.measures, self.index = self._task.measures, self._task.index
         for sentence in summary.sentences(self.figures, self.measures):
             self._tell("log", sentence)
         self._tell("result", self.nodes, self.figures)
         self._end(None)
+
+    def _remember_pace(self) -> None:
+        """For the next estimate; the worker's time counts, not that of the scene."""
+        seconds, card = self.figures.get("seconds"), advice.card_of(self.wishes.model)
+        if isinstance(seconds, int | float) and card is not None and self._task.grid is not None:
+            wishes = self.wishes
+            done = pace.work(card, self._task.grid, len(wishes.views), self._task.frames)
+            pace.remember(wishes.device.value, done, seconds)

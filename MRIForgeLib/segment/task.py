@@ -8,7 +8,7 @@ from typing import Any
 
 from slicer.i18n import tr as _
 
-from mriforge.volume import Image, Series, as_series
+from mriforge.volume import Grid, Image, Series, as_series
 from MRIForgeLib.exchange import receive, send
 from MRIForgeLib.nodes import snapshot_steps
 from MRIForgeLib.placing import Place, provenance_attributes, remove_result
@@ -31,6 +31,8 @@ class SegmentTask:
 
     Attributes:
         measures: of each frame, when done.
+        index: of a series the index of each frame, as text, when done.
+        grid, frames: of what was outlined, when exported.
     """
 
     command = "segment"
@@ -40,11 +42,14 @@ class SegmentTask:
         self.place = Place.of(wishes.input_node)
         self.measures: list[list[OrganMeasure]] = []
         self.index: list[str] = []
+        self.grid: Grid | None = None
+        self.frames = 0
 
     def export(self, folder: Path) -> Generator[None, None, dict[str, Any]]:
         """Writes the image into ``folder``; returns the options of the job."""
         wishes = self.wishes
         image = yield from snapshot_steps(wishes.input_node, all_frames=wishes.all_frames)
+        self.grid, self.frames = image.grid, len(as_series(image))
         options = {
             "input": (yield from send(image, folder / "input.npy")),
             "output": str(folder / "labels.npy"),

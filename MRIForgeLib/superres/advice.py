@@ -13,6 +13,7 @@ from mriforge.superres.choices import FUSION, SLICES, Choice, choice_named
 from mriforge.superres.scope import doubtful_range, outside_scope
 from mriforge.superres.wish import Target
 from mriforge.volume import Grid
+from MRIForgeLib.dicom_header import modality
 from MRIForgeLib.nodes import grid_of, sequence_of
 from MRIForgeLib.superres import fuse, labels, slices
 from MRIForgeLib.superres.task import TUNED_MODEL
@@ -66,7 +67,7 @@ def doubts(wishes: Wishes) -> list[str]:
     wanted = _target(wishes)
     if wanted is None:
         return []
-    found = doubtful_range(*_range(wishes.input_node), _modality(wishes.input_node))
+    found = doubtful_range(*_range(wishes.input_node), modality(wishes.input_node))
     if isinstance(wanted, SlicePlan):
         return slices.doubts(wishes, wanted) + found
     return _model_doubts(wishes, choice, wanted) + found + _prior_doubts(wishes, choice)
@@ -240,11 +241,3 @@ def _range(node: Any) -> tuple[float, float]:
         node = node.GetNthDataNode(0)
     image = node.GetImageData() if hasattr(node, "GetImageData") else None
     return tuple(image.GetScalarRange()) if image is not None else (0.0, 0.0)
-
-
-def _modality(node: Any) -> str | None:
-    import slicer
-
-    hierarchy = slicer.mrmlScene.GetSubjectHierarchyNode()
-    item = hierarchy.GetItemByDataNode(node) if hierarchy is not None else 0
-    return (hierarchy.GetItemAttribute(item, "DICOM.Modality") or None) if item else None

@@ -69,3 +69,35 @@ def worker_left(folder: Path, image: Volume | Series, shift: int = 0, **more) ->
         "device": "cpu",
         **more,
     }
+
+
+def add_organ_model(folder: Path, **more) -> Path:
+    """A network of the right kind that has learned nothing, as a model of its own."""
+    import torch
+
+    from mriforge.models.card import ModelCard
+    from mriforge.models.store import save_model
+    from mriforge.networks.registry import build, count_parameters
+
+    torch.manual_seed(0)
+    options = {"growth": 4, "levels": 3, "layers": 2, "slices": 20}
+    network = build("denseunet_small", **options)
+    about = {
+        "title": "Tiny",
+        "limits": "It has not been validated on patients.",
+        "trained_on": [{"kind": "tissue map", "source": "simulated", "subjects": 3}],
+        "input": {"normalise": "zscore", "spacing_mm": 6.0, "slices": 20},
+        "figures": {"dice": 0.42},
+        **more,
+    }
+    card = ModelCard(
+        name=folder.name,
+        network="denseunet_small",
+        network_options=options,
+        recipe="denseunet_small",
+        task="organs",
+        parameters=count_parameters(network),
+        **about,
+    )
+    save_model(folder, network.state_dict(), card)
+    return folder
