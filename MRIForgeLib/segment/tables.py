@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import slicer
 from slicer.i18n import tr as _
 
+from mriforge.anatomy import ORGANS, Organ
 from MRIForgeLib.figures import number_column, set_columns, text_column
 from MRIForgeLib.placing import Place
 from MRIForgeLib.provenance import set_attributes
@@ -26,7 +27,8 @@ def add_volume_table(
     """A table beside the input.
 
     Of one volume a row for each organ: volume in ml, voxels, mean disagreement, whether it was
-    found. Of a series a row for each frame, with the volume of each organ.
+    found. Of a series a row for each frame: its index (of texts a number before), and the volume
+    of each organ.
 
     Args:
         frames: measures of each frame.
@@ -52,6 +54,11 @@ def index_title(axis: IndexAxis) -> str:
     return _("{name} ({unit})").format(name=name, unit=axis.unit) if axis.unit else name
 
 
+def volume_title(organ: Organ) -> str:
+    """Title of the column with an organ's volume, in the table of a series."""
+    return _("{organ} (ml)").format(organ=organ.title)
+
+
 def _of_volume(measures: Sequence[OrganMeasure]) -> list:
     return [
         text_column(_("Organ"), (m.organ.title for m in measures)),
@@ -70,8 +77,9 @@ def _of_series(frames: Sequence[Sequence[OrganMeasure]], axis: IndexAxis) -> lis
     if axis.numbers is not None:
         columns = [number_column(title, axis.numbers)]
     else:
-        columns = [text_column(title, axis.values)]
-    for number, first in enumerate(frames[0]):
+        numbers = range(1, len(frames) + 1)
+        columns = [number_column(_("Frame number"), numbers), text_column(title, axis.values)]
+    for number, organ in enumerate(ORGANS):
         values = (round(frame[number].ml, 2) for frame in frames)
-        columns.append(number_column(_("{organ} (ml)").format(organ=first.organ.title), values))
+        columns.append(number_column(volume_title(organ), values))
     return columns
