@@ -11,6 +11,8 @@ from mriforge.anatomy import ORGANS
 from MRIForgeLib.charts import Charts, show_chart
 from MRIForgeLib.segment.tables import volume_title
 
+_LEGEND = 0.45
+"""Room to the right of the last frame, relative to the length, where the legend hides nothing."""
 # One color for each organ that can be told from the others on white, unlike those of anatomy.
 _COLORS = (
     (0.55, 0.24, 0.20),
@@ -50,9 +52,10 @@ class VolumesChart(Charts):
         relative = self._table(
             _("{name}: relative organ volumes").format(name=name), {axis: times, **changes}
         )
-        self.volumes_node = self._empty(_("{name}: organ volumes").format(name=name), axis)
+        ends = float(times.min()), float(times.max())
+        self.volumes_node = self._empty(_("{name}: organ volumes").format(name=name), axis, ends)
         self.volumes_node.SetYAxisTitle(_("Volume (ml)"))
-        self.changes_node = self._empty(_("{name}: relative volumes").format(name=name), axis)
+        self.changes_node = self._empty(_("{name}: relative volumes").format(name=name), axis, ends)
         self.changes_node.SetYAxisTitle(_("Volume (% of mean)"))
         for organ in there:
             line = organ.title, _COLORS[organ.label - 1]
@@ -64,12 +67,16 @@ class VolumesChart(Charts):
         """Shows volumes, or their changes, in a plot view."""
         show_chart(self.changes_node if changes else self.volumes_node, view)
 
-    def _empty(self, title: str, axis: str) -> slicer.vtkMRMLPlotChartNode:
+    def _empty(
+        self, title: str, axis: str, ends: tuple[float, float]
+    ) -> slicer.vtkMRMLPlotChartNode:
         """A chart without lines, small enough for a panel."""
         chart = self._add("vtkMRMLPlotChartNode", title)
         chart.SetTitle(title)
         chart.SetXAxisTitle(axis)
         chart.LegendVisibilityOn()
+        chart.SetXAxisRangeAuto(False)
+        chart.SetXAxisRange(ends[0], ends[1] + _LEGEND * (ends[1] - ends[0]))
         chart.SetTitleFontSize(14)
         chart.SetLegendFontSize(11)
         chart.SetAxisTitleFontSize(12)

@@ -1,4 +1,4 @@
-"""A segmentation from start to end."""
+"""A segmentation, and the fine-tuning of a model, from start to end."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from MRIForgeLib import view
 from MRIForgeLib.segment import advice, pace, summary
 from MRIForgeLib.segment.measures import OrganMeasure
 from MRIForgeLib.segment.task import SegmentTask
+from MRIForgeLib.segment.tuning import TuneTask, TuneWishes
 from MRIForgeLib.segment.wishes import Wishes
 
 
@@ -50,3 +51,32 @@ class Session(view.Session):
             wishes = self.wishes
             done = pace.work(card, self._task.grid, len(wishes.views), self._task.frames)
             pace.remember(wishes.device.value, done, seconds)
+
+
+class TuneSession(view.Session):
+    """Fine-tunes a model as ``wishes`` say; the new model is among the user's when it ends well.
+
+    There are no ``nodes``. ``figures`` are those of the command ``train``; while it runs, the
+    view's ``metric`` gets loss and Dice.
+
+    Attributes:
+        model: name of the new model, when done.
+    """
+
+    def __init__(self, wishes: TuneWishes, view: view.View | None = None) -> None:
+        super().__init__(view)
+        self.wishes = wishes
+        self.model = ""
+        self._task: TuneTask | None = None
+
+    def _first(self) -> None:
+        self._task = TuneTask(self.wishes)
+        self._begin(self._task, self._done)
+
+    def _done(self, nodes: Mapping[str, Any], figures: Mapping[str, Any]) -> None:
+        self.nodes, self.figures = {}, dict(figures)
+        self.model = self._task.model.name
+        for sentence in summary.tuned(self.figures, self.model):
+            self._tell("log", sentence)
+        self._tell("result", self.nodes, self.figures)
+        self._end(None)

@@ -40,6 +40,28 @@ def sentences(figures: Mapping[str, Any], frames: Sequence[Sequence[OrganMeasure
     return found
 
 
+def tuned(figures: Mapping[str, Any], name: str) -> list[str]:
+    """What a finished fine-tuning says.
+
+    Args:
+        figures: result of the command ``train``.
+        name: of the new model.
+    """
+    found = [
+        _("The model '{name}' was added to your models: {steps} steps in {time}.").format(
+            name=name,
+            steps=figures.get("steps", 0),
+            time=duration(figures.get("seconds", 0)),
+        )
+    ]
+    dice = (figures.get("figures") or {}).get("dice")
+    if isinstance(dice, int | float):
+        found.append(_("Dice on held-out cases: {dice}.").format(dice=f"{dice:.2f}"))
+    else:
+        found.append(_("No case was held out: try the model on images that it has not seen."))
+    return found
+
+
 def _done(figures: Mapping[str, Any]) -> str:
     seconds = figures.get("seconds")
     if not isinstance(seconds, int | float):
