@@ -13,7 +13,7 @@ from slicer.i18n import tr as _
 
 from mriforge.anatomy import ORGANS, Organ
 from mriforge.errors import BadInput
-from mriforge.models.store import add_model, installed_models
+from mriforge.models.store import add_model, installed_models, remove_model
 from mriforge.recipes import load_recipe
 from mriforge.volume import Volume
 from MRIForgeLib.devices import Device
@@ -154,7 +154,10 @@ class TuneTask:
         return {}
 
     def discard(self, nodes: dict[str, Any]) -> None:
-        """The model, should it be there already, stays: it is whole."""
+        """Takes the model away again."""
+        if self.model is not None:
+            remove_model(self.model.name)
+            self.model = None
 
 
 def send_pairs(pairs: Sequence[Pair], folder: Path) -> Generator[Any, None, Path]:

@@ -83,6 +83,7 @@ def add_organ_model(folder: Path, **more) -> Path:
     options = {"growth": 4, "levels": 3, "layers": 2, "slices": 20}
     network = build("denseunet_small", **options)
     about = {
+        "network": "denseunet_small",
         "title": "Tiny",
         "limits": "It has not been validated on patients.",
         "trained_on": [{"kind": "tissue map", "source": "simulated", "subjects": 3}],
@@ -92,7 +93,6 @@ def add_organ_model(folder: Path, **more) -> Path:
     }
     card = ModelCard(
         name=folder.name,
-        network="denseunet_small",
         network_options=options,
         recipe="denseunet_small",
         task="organs",
