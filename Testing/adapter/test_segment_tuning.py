@@ -157,4 +157,3 @@ def test_the_command_gets_the_cases_and_the_model_is_kept(lib, scene, tmp_path) 
     assert task.model.name == "mine" and is_users(find_model("mine"))
     task.discard({})
     assert "mine" not in [path.name for path in (tmp_path / "home").rglob("*")]
-    assert organ_labels().shape == SHAPE
