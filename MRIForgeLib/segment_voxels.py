@@ -115,9 +115,7 @@ def labels_of(
 
 def filled(node: slicer.vtkMRMLSegmentationNode, keys: Sequence[str]) -> list[str]:
     """Those of the segments that have a voxel, or whose surface has a point."""
-    counts: dict[Any, np.ndarray] = {}
-    segments = {key: node.GetSegmentation().GetSegment(key) for key in keys}
-    return [key for key, segment in segments.items() if not _is_empty(segment, counts)]
+    return [key for key in keys if not _is_empty(node.GetSegmentation().GetSegment(key))]
 
 
 def overlapping(node: slicer.vtkMRMLSegmentationNode) -> bool:
@@ -144,8 +142,7 @@ def overlapping(node: slicer.vtkMRMLSegmentationNode) -> bool:
     return False
 
 
-def _is_empty(segment: Any, counts: dict[Any, np.ndarray]) -> bool:
-    """Whether a segment has nothing; ``counts`` keeps those of images that segments share."""
+def _is_empty(segment: Any) -> bool:
     voxels = slicer.vtkSegmentationConverter.GetBinaryLabelmapRepresentationName()
     image = segment.GetRepresentation(voxels)
     if image is None:
@@ -155,10 +152,7 @@ def _is_empty(segment: Any, counts: dict[Any, np.ndarray]) -> bool:
     scalars = image.GetPointData().GetScalars()
     if scalars is None or scalars.GetNumberOfTuples() == 0:
         return True
-    if image not in counts:
-        counts[image] = np.bincount(vtk_to_numpy(scalars).ravel())
-    label = segment.GetLabelValue()
-    return not (0 <= label < len(counts[image]) and counts[image][label])
+    return not (vtk_to_numpy(scalars) == segment.GetLabelValue()).any()
 
 
 def _geometry(grid: Grid) -> slicer.vtkOrientedImageData:
