@@ -30,7 +30,15 @@ OWN = platform.python_version()
 ROOT = Path(__file__).resolve().parent.parent
 TESTED_TORCH = "torch==2.13.0"
 EXTRAS = {"demo": "cli,report", "test": "all,dev,host"}
-LINTED = ["mriforge", "MRIForgeLib", "SuperResMRI", "MTMRIRecon", "Resources", "Testing"]
+LINTED = [
+    "mriforge",
+    "MRIForgeLib",
+    "SuperResMRI",
+    "MTMRIRecon",
+    "ALAMOSegment",
+    "Resources",
+    "Testing",
+]
 # The host loads Slicer's libraries and adapts Qt for the whole process: a process of its own.
 SUITES = [["Testing/core"], ["Testing/adapter", "Testing/panels", "Testing/extension"]]
 NO_TESTS = 5  # pytest's exit code when a selection matches nothing

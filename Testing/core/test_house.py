@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 CORE = sorted((ROOT / "mriforge").rglob("*.py"))
 ADAPTER = sorted((ROOT / "MRIForgeLib").rglob("*.py"))
-MODULES = [ROOT / name / f"{name}.py" for name in ("SuperResMRI", "MTMRIRecon")]
+MODULES = [ROOT / name / f"{name}.py" for name in ("SuperResMRI", "MTMRIRecon", "ALAMOSegment")]
 
 MAX_LINES = 400
 MAX_LINES_OF_TESTS = 600  # tables of cases

@@ -96,6 +96,8 @@ LISTS = (
     FileList("SuperResMRI/CMakeLists.txt", "MODULE_PYTHON_RESOURCES", "SuperResMRI", False),
     FileList("MTMRIRecon/CMakeLists.txt", "MODULE_PYTHON_SCRIPTS", "MTMRIRecon", True),
     FileList("MTMRIRecon/CMakeLists.txt", "MODULE_PYTHON_RESOURCES", "MTMRIRecon", False),
+    FileList("ALAMOSegment/CMakeLists.txt", "MODULE_PYTHON_SCRIPTS", "ALAMOSegment", True),
+    FileList("ALAMOSegment/CMakeLists.txt", "MODULE_PYTHON_RESOURCES", "ALAMOSegment", False),
 )
 
 

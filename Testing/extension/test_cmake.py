@@ -17,7 +17,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 STAND_IN = Path(__file__).parent / "cmake"
 PLACE = "lib/Slicer-5.12/qt-scripted-modules"
-MODULES = ("MTMRIRecon", "SuperResMRI")
+MODULES = ("ALAMOSegment", "MTMRIRecon", "SuperResMRI")
 OLDEST_CMAKE = (3, 28)
 NO_COMPILER = [
     f"-DCMAKE_{language}_COMPILER{suffix}"

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-MODULES = ("SuperResMRI", "MTMRIRecon")
+MODULES = ("SuperResMRI", "MTMRIRecon", "ALAMOSegment")
 SOURCES = sorted(
     path
     for folder in ("MRIForgeLib", *MODULES)

@@ -135,7 +135,7 @@ def test_a_screenshot_is_there(entry: dict, repository: str, url: str) -> None:
 
 
 def test_the_module_has_an_icon() -> None:
-    for module in ("SuperResMRI", "MTMRIRecon"):
+    for module in ("SuperResMRI", "MTMRIRecon", "ALAMOSegment"):
         assert size_of_png(ROOT / module / f"Resources/Icons/{module}.png") == (128, 128)
 
 

@@ -30,6 +30,12 @@ def recon_panel(scene, tmp_path, monkeypatch):
     yield from _opened("MTMRIRecon", tmp_path, monkeypatch)
 
 
+@pytest.fixture
+def organs_panel(scene, tmp_path, monkeypatch):
+    """The opened panel of ALAMOSegment in an empty scene."""
+    yield from _opened("ALAMOSegment", tmp_path, monkeypatch)
+
+
 def _opened(module, tmp_path, monkeypatch):
     import host
     from panel_helpers import ROOT, use_this_python
