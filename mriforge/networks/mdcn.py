@@ -1,4 +1,4 @@
-"""MALIBU's networks in the feature space of a temporal basis: what both are built of, and mDCN.
+"""MALIBU's network in the feature space of a temporal basis: mDCN.
 
 Chen 2021 (dissertation), chapter 6, figure 6.1: a multi-level densely connected network on the
 spatial factor of a low-rank image sequence. Real and imaginary parts of the ``L`` components are
@@ -19,37 +19,8 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
-
-class DenseBlock(nn.Module):
-    """Densely connected 3x3 convolutions, ELU before each.
-
-    Args:
-        channels: of the input.
-        growth: channels that a convolution adds.
-        dilations: of each convolution; as many as there are.
-
-    Shapes:
-        input ``(b, channels, h, w)``; output ``(b, growth * len(dilations), h, w)``, only what
-        was added.
-    """
-
-    def __init__(self, channels: int, growth: int, dilations: Sequence[int]) -> None:
-        super().__init__()
-        self.layers = nn.ModuleList(
-            nn.Conv2d(channels + growth * n, growth, 3, padding=step, dilation=step)
-            for n, step in enumerate(dilations)
-        )
-
-    def forward(self, features: Tensor) -> Tensor:
-        # Without normalisation between, each map passes ELU once for all that read it.
-        active, added = [functional.elu(features)], []
-        for layer in self.layers:
-            if added:
-                active.append(functional.elu(added[-1]))
-            added.append(layer(torch.cat(active, dim=1)))
-        return torch.cat(added, dim=1)
+from mriforge.networks.unet2d import DenseBlock
 
 
 def start_at_zero(head: nn.Conv2d) -> None:

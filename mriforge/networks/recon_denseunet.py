@@ -13,14 +13,14 @@ than mDCN's 23,042,112, as the dissertation says ("smaller").
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mriforge.networks.mdcn import DenseBlock, start_at_zero
+from mriforge.networks.mdcn import start_at_zero
+from mriforge.networks.unet2d import Unet2d, dense_unet
 
 
-class ReconDenseUnet(nn.Module):
+class ReconDenseUnet(Unet2d):
     """DenseUnet: the spatial factor from its gridded estimate.
 
     Args:
@@ -43,32 +43,15 @@ class ReconDenseUnet(nn.Module):
         layers: int = 4,
         residual: bool = False,
     ) -> None:
-        super().__init__()
-        self.rank, self.residual, self.multiple = rank, residual, 2 ** (levels - 1)
-        width, added, plain = 2 * growth, growth * layers, (1,) * layers
-        self.first = nn.Conv2d(2 * rank, width, 3, padding=1)
-        self.down = nn.ModuleList(
-            DenseBlock(added if level else width, growth, plain) for level in range(levels)
-        )
-        self.up = nn.ModuleList(
-            nn.ConvTranspose2d(added, width, 2, stride=2) for _ in range(levels - 1)
-        )
-        self.merge = nn.ModuleList(
-            DenseBlock(width + added, growth, plain) for _ in range(levels - 1)
-        )
-        self.head = nn.Conv2d(added, 2 * rank, 1)
+        super().__init__(*dense_unet(2 * rank, growth, levels, layers))
+        self.rank, self.residual = rank, residual
+        self.head = nn.Conv2d(growth * layers, 2 * rank, 1)
         if residual:
             start_at_zero(self.head)
 
     def forward(self, maps: Tensor) -> Tensor:
         height, width = maps.shape[2:]
         rest = [-n % self.multiple for n in (width, height)]
-        features = self.first(functional.pad(maps, (0, rest[0], 0, rest[1])))
-        levels: list[Tensor] = []
-        for block in self.down:
-            features = block(functional.avg_pool2d(features, 2) if levels else features)
-            levels.append(features)
-        for up, block, level in zip(self.up, self.merge, levels[-2::-1], strict=True):
-            features = block(torch.cat([up(features), level], dim=1))
-        found = self.head(features)[..., :height, :width]
+        filled = functional.pad(maps, (0, rest[0], 0, rest[1]))
+        found = self.head(self.levels(filled)[0])[..., :height, :width]
         return maps + found if self.residual else found

@@ -10,6 +10,7 @@ from typing import Any
 from torch import nn
 
 from mriforge.errors import BadInput
+from mriforge.networks.alamo import DenseUnet, PlainUnet
 from mriforge.networks.edsr import Edsr, SmoreEdsr
 from mriforge.networks.mdcn import Mdcn
 from mriforge.networks.perceptual import PerceptualNet
@@ -23,6 +24,7 @@ from mriforge.networks.vae2d import Vae2d
 
 SARASAEN = "Sarasaen et al. 2021, Artif. Intell. Med. 121:102196"
 CHEN = "Chen 2021, dissertation (UCLA), chapter 6"
+ALAMO = "Chen 2021, dissertation (UCLA), chapter 7"
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,16 @@ NETWORKS: dict[str, Network] = {
     "recon_denseunet_small": Network(
         ReconDenseUnet, f"{CHEN} (DenseUnet, growth 20, for CPU)", 679_344, {"growth": 20}
     ),
+    "denseunet_k24": Network(DenseUnet, f"{ALAMO} (ALAMO, growth 24)", 1_543_900, {"growth": 24}),
+    "denseunet_k32": Network(DenseUnet, f"{ALAMO} (ALAMO, growth 32)", 2_730_716, {"growth": 32}),
+    "denseunet_k48": Network(DenseUnet, f"{ALAMO} (ALAMO)", 6_112_732, {"growth": 48}),
+    "denseunet_k64": Network(DenseUnet, f"{ALAMO} (ALAMO, growth 64)", 10_839_260, {"growth": 64}),
+    "denseunet_small": Network(
+        DenseUnet, f"{ALAMO} (ALAMO, growth 16, for CPU)", 693_212, {"growth": 16}
+    ),
+    "plainunet_f64": Network(PlainUnet, f"{ALAMO} (PlainUnet)", 229_272_028, {"width": 64}),
+    "plainunet_f80": Network(PlainUnet, f"{ALAMO} (PlainUnet)", 358_218_780, {"width": 80}),
+    "plainunet_f96": Network(PlainUnet, f"{ALAMO} (PlainUnet)", 515_817_052, {"width": 96}),
 }
 
 
