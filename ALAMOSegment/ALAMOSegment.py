@@ -241,7 +241,7 @@ class ALAMOSegmentWidget(Panel):
         link(nodes["segmentation"], nodes.get("disagreement"))
         parameters.segmentationNode = nodes["segmentation"]
         self.organsSection.select(nodes["segmentation"])
-        self.organsSection.show_in_slices()
+        self.organsSection.show_in_views()
         self.ui.summaryLabel.text = "\n".join(summary.sentences(figures, session.measures))
         chart = volumes_chart(nodes, session.wishes.input_node.GetName())
         if chart is not None:

@@ -16,6 +16,7 @@ from MRIForgeLib.tasks import Steps
 
 _ORGAN, _VOLUME = range(2)
 _SWATCH = 12
+_ROW_HEIGHT = 22
 _WAIT_MS = 40
 
 
@@ -48,9 +49,10 @@ class OrgansSection:
         table.setHorizontalHeaderLabels([_("Organ"), _("Volume (ml)")])
         table.horizontalHeader().setSectionResizeMode(_ORGAN, qt.QHeaderView.Stretch)
         table.verticalHeader().setVisible(False)
+        table.verticalHeader().setDefaultSectionSize(_ROW_HEIGHT)
         table.connect("cellChanged(int,int)", self._check)
         table.connect("cellClicked(int,int)", self._go)
-        ui.showButton.connect("clicked(bool)", lambda checked: self.show_in_slices())
+        ui.showButton.connect("clicked(bool)", lambda checked: self.show_in_views())
         ui.show3DButton.connect("toggled(bool)", self.show_in_3d)
         self.refresh()
 
@@ -104,13 +106,15 @@ class OrgansSection:
             self._set_checked(self._wanted)
         self.changed()
 
-    def show_in_slices(self) -> None:
-        """The image, and the segmentation over it."""
+    def show_in_views(self) -> None:
+        """The image, and the segmentation over it; in 3-D too if its surfaces are there."""
         if not is_in_scene(self.node):
             return
         self._display().SetVisibility(True)
         if self.image is not None:
             show_volume(self.image, fit=True)
+        if has_surfaces(self.node):
+            self.show_in_3d()
 
     def show_in_3d(self, shown: bool = True) -> None:
         """Shows or hides the surfaces, which are made first where they are missing."""
