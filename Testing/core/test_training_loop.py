@@ -191,6 +191,22 @@ def test_schedules(name: str) -> None:
     assert rate(5.0, spec) == values[-1]
 
 
+def test_a_staircase_goes_by_steps_and_not_by_time() -> None:
+    spec = ScheduleSpec("staircase", every=50_000, factor=0.9)
+    steps = (0, 49_999, 50_000, 99_999, 100_000)
+    for progress in (0.0, 1.0):
+        found = [rate(progress, spec, step) for step in steps]
+        assert found == pytest.approx([1, 1, 0.9, 0.9, 0.81])
+
+
+def test_the_loop_takes_its_staircase_at_the_step_it_is_at() -> None:
+    stairs = ScheduleSpec("staircase", every=4, factor=0.5)
+    run = trainer(schedule=stairs, training={"steps": 10})
+    run.run()
+    # The last of ten steps is number 9, after two stairs.
+    assert run.optimiser.param_groups[0]["lr"] == pytest.approx(run.rates.lr / 4)
+
+
 def tiny_recipe(**changes) -> Recipe:
     """The small recipe, shrunk to seconds."""
     recipe = dataclasses.replace(

@@ -112,9 +112,10 @@ class CycleStage:
 
     def _train_step(self, done: float) -> bool:
         """Network, then discriminator; False when the loss is not a number any more."""
+        factor = rate(done, self.recipe.schedule, self.step)
         for optimiser in self.optimisers.values():
             for group in optimiser.param_groups:
-                group["lr"] = self.recipe.optimiser.lr * rate(done, self.recipe.schedule)
+                group["lr"] = self.recipe.optimiser.lr * factor
         triplets = self.sampler.neighbours(self.step)
         real = triplets[:, 1:2]
         self.network.train()

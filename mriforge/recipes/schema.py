@@ -239,12 +239,15 @@ class ScheduleSpec:
     """``warmup`` is a part of the run, ``final`` is relative to the learning rate.
 
     ``halving``: the run has ``pieces`` parts of one length, each at half the rate of the last.
+    ``staircase``: after every ``every`` steps the rate is multiplied by ``factor``.
     """
 
-    name: Literal["constant", "cosine", "onecycle", "halving"] = "constant"
+    name: Literal["constant", "cosine", "onecycle", "halving", "staircase"] = "constant"
     warmup: float = 0.0
     final: float = 0.0
     pieces: int = 5
+    every: int = 50000
+    factor: float = 0.9
 
 
 @dataclass(frozen=True)

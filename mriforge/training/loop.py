@@ -211,7 +211,7 @@ class Trainer:
 
     def _train_step(self, parallel: nn.Module, batch: Any, done: float) -> bool:
         """One optimiser step; False when the loss is not a number any more."""
-        factor = rate(done, self.schedule)
+        factor = rate(done, self.schedule, self.step)
         for group in self.optimiser.param_groups:
             group["lr"] = self.rates.lr * factor
         self.model.train()

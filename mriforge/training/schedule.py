@@ -1,4 +1,4 @@
-"""Learning rate as a function of how much of the run is done."""
+"""Learning rate as a function of how much of the run, or how many steps, are done."""
 
 from __future__ import annotations
 
@@ -7,12 +7,15 @@ import math
 from mriforge.recipes.schema import ScheduleSpec
 
 
-def rate(progress: float, spec: ScheduleSpec) -> float:
+def rate(progress: float, spec: ScheduleSpec, step: int = 0) -> float:
     """Factor of the base learning rate at ``progress`` in [0, 1] of the run.
 
     ``progress`` is the larger of the shares of steps and of time that are used up, so a run that
-    is limited by time still ends at the final rate.
+    is limited by time still ends at the final rate. ``staircase`` alone goes by ``step``, the
+    number of steps done.
     """
+    if spec.name == "staircase":
+        return spec.factor ** (step // max(1, spec.every))
     progress = min(1.0, max(0.0, progress))
     if spec.name == "halving":
         return 0.5 ** min(int(progress * spec.pieces), spec.pieces - 1)
