@@ -36,6 +36,7 @@ class Overlay:
         self._map: Any = None
         self._segmentation: Any = None
         self._filled = True
+        self._selected: str | None = None
         self._before: list[tuple[Any, str | None, float]] = []
 
     @property
@@ -55,6 +56,10 @@ class Overlay:
             self._filled = bool(display.GetVisibility2DFill())
             display.SetVisibility2DFill(False)
         add_disagreement_legend(found)
+        selection = slicer.app.applicationLogic().GetSelectionNode()
+        self._selected = selection.GetSecondaryVolumeID()
+        # Whoever shows another image now tells all views to show this in front of it.
+        selection.SetSecondaryVolumeID(found.GetID())
         for composite in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode"):
             if not composite.GetDoPropagateVolumeSelection():
                 continue
@@ -73,14 +78,16 @@ class Overlay:
         before, self._before = self._before, []
         if shown is None:
             return
+        selection = slicer.app.applicationLogic().GetSelectionNode()
+        if selection.GetSecondaryVolumeID() == shown.GetID():
+            selection.SetSecondaryVolumeID(_if_there(self._selected))
         display = segmentation.GetDisplayNode() if is_in_scene(segmentation) else None
         if display is not None:
             display.SetVisibility2DFill(self._filled)
         for composite, volume, opacity in before:
             if is_in_scene(composite) and composite.GetForegroundVolumeID() == shown.GetID():
-                known = volume and composite.GetScene().GetNodeByID(volume) is not None
                 blocked = composite.StartModify()
-                composite.SetForegroundVolumeID(volume if known else None)
+                composite.SetForegroundVolumeID(_if_there(volume))
                 composite.SetForegroundOpacity(opacity)
                 composite.EndModify(blocked)
         _wake_legends()
@@ -89,6 +96,11 @@ class Overlay:
         """The scene is being closed: nothing to put back."""
         self._map = self._segmentation = None
         self._before.clear()
+
+
+def _if_there(identity: str | None) -> str | None:
+    """A node's ID; None when it is gone."""
+    return identity if identity and slicer.mrmlScene.GetNodeByID(identity) is not None else None
 
 
 def _wake_legends() -> None:

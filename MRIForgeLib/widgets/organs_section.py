@@ -67,7 +67,11 @@ class OrgansSection:
         """Shows another segmentation, or none."""
         if node is self.node:
             return
-        self.forget()
+        self._stop_making()
+        self._wanted = False
+        for sender, tag in self._observers:
+            sender.RemoveObserver(tag)
+        self._observers.clear()
         self.node = node
         if node is not None:
             self._observe(node)
@@ -75,13 +79,7 @@ class OrgansSection:
 
     def forget(self) -> None:
         """Nothing to show any more."""
-        self._stop_making()
-        self._wanted = False
-        for sender, tag in self._observers:
-            sender.RemoveObserver(tag)
-        self._observers.clear()
-        self.node = None
-        self.refresh()
+        self.select(None)
 
     def close(self) -> None:
         """The panel goes."""
