@@ -23,7 +23,8 @@ class Relaxation:
         t1: ms of its water at 1.5 and 3 T; ``t2`` too.
         density: of protons, relative to water.
         fat: part of the signal that is fat.
-        gain: concentration of contrast agent (mmol/l) early, portal venous, late.
+        gain: concentration of contrast agent (mmol/l) early, portal venous, late, and of an agent
+            that the liver takes up, after 20 minutes.
         spread: logarithmic standard deviation of the jitter of the times.
     """
 
@@ -31,56 +32,56 @@ class Relaxation:
     t2: tuple[float, float]
     density: float
     fat: float = 0.0
-    gain: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    gain: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
     spread: float = 0.1
 
 
 _AIR = Relaxation((1000, 1000), (50, 50), 0.0)
-_WALL = Relaxation((850, 1050), (60, 55), 0.85, 0.02, (0.5, 0.8, 0.6), 0.15)
+_WALL = Relaxation((850, 1050), (60, 55), 0.85, 0.02, (0.5, 0.8, 0.6, 0.21), 0.15)
 _CONTENTS = Relaxation((1800, 2000), (300, 250), 0.85, 0.0, spread=0.8)
 _GAS = Relaxation((1000, 1000), (20, 20), 0.02)
-_VEIN = Relaxation((1441, 1932), (200, 150), 0.9, 0.0, (0.3, 1.8, 1.0))
-_FAT = Relaxation((343, 382), (70, 75), 0.95, 0.92)
-_BONE = Relaxation((549, 586), (49, 49), 0.6, 0.4, (0.1, 0.2, 0.2), 0.15)
+_VEIN = Relaxation((1441, 1932), (200, 150), 0.9, 0.0, (0.3, 1.8, 1.0, 0.35))
+_FAT = Relaxation((900, 1000), (40, 38), 0.95, 0.93)
+_BONE = Relaxation((549, 586), (49, 49), 0.6, 0.4, (0.1, 0.2, 0.2, 0.07), 0.15)
 
 RELAXATION: dict[str, Relaxation] = {
     "air": _AIR,
-    "liver": Relaxation((586, 809), (46, 34), 0.85, 0.04, (0.25, 0.9, 0.6)),
-    "spleen": Relaxation((1057, 1328), (79, 61), 0.88, 0.0, (1.0, 1.1, 0.7)),
-    "pancreas": Relaxation((584, 725), (46, 43), 0.85, 0.08, (0.9, 0.7, 0.5)),
-    "right_kidney": Relaxation((966, 1142), (87, 76), 0.9, 0.01, (1.8, 1.5, 1.2)),
-    "left_kidney": Relaxation((966, 1142), (87, 76), 0.9, 0.01, (1.8, 1.5, 1.2)),
+    "liver": Relaxation((586, 809), (46, 34), 0.85, 0.04, (0.25, 0.9, 0.6, 1.1)),
+    "spleen": Relaxation((1057, 1328), (79, 61), 0.88, 0.0, (1.0, 1.1, 0.7, 0.24)),
+    "pancreas": Relaxation((584, 725), (46, 43), 0.85, 0.08, (0.9, 0.7, 0.5, 0.17)),
+    "right_kidney": Relaxation((966, 1142), (87, 76), 0.9, 0.01, (1.8, 1.5, 1.2, 0.42)),
+    "left_kidney": Relaxation((966, 1142), (87, 76), 0.9, 0.01, (1.8, 1.5, 1.2, 0.42)),
     "stomach": _WALL,
     "duodenum": _WALL,
     "small_intestine": _WALL,
     "spinal_cord": Relaxation((745, 993), (74, 78), 0.85),
     "vertebrae": _BONE,
-    "right_renal_medulla": Relaxation((1412, 1545), (85, 81), 0.92, 0.0, (0.4, 1.3, 1.4)),
-    "left_renal_medulla": Relaxation((1412, 1545), (85, 81), 0.92, 0.0, (0.4, 1.3, 1.4)),
+    "right_renal_medulla": Relaxation((1412, 1545), (85, 81), 0.92, 0.0, (0.4, 1.3, 1.4, 0.49)),
+    "left_renal_medulla": Relaxation((1412, 1545), (85, 81), 0.92, 0.0, (0.4, 1.3, 1.4, 0.49)),
     "stomach_contents": _CONTENTS,
     "duodenum_contents": _CONTENTS,
     "small_intestine_contents": _CONTENTS,
-    "gallbladder": Relaxation((2000, 2300), (500, 400), 1.0, spread=0.5),
-    "aorta": Relaxation((1441, 1932), (290, 275), 0.9, 0.0, (4.0, 1.6, 0.9)),
+    "gallbladder": Relaxation((2000, 2300), (500, 400), 1.0, 0.0, (0.0, 0.0, 0.0, 1.0), 0.5),
+    "aorta": Relaxation((1441, 1932), (290, 275), 0.9, 0.0, (4.0, 1.6, 0.9, 0.32)),
     "inferior_vena_cava": _VEIN,
     "portal_and_other_veins": _VEIN,
     "hepatic_vessels": _VEIN,
     "colon": _WALL,
     "colon_contents": Relaxation((900, 1000), (80, 70), 0.75, 0.03, spread=0.7),
     "oesophagus": _WALL,
-    "lung": Relaxation((1200, 1270), (25, 20), 0.12, 0.0, (0.5, 0.5, 0.3)),
-    "heart": Relaxation((1050, 1300), (60, 55), 0.85, 0.0, (1.5, 1.2, 0.8)),
+    "lung": Relaxation((1200, 1270), (25, 20), 0.12, 0.0, (0.5, 0.5, 0.3, 0.1)),
+    "heart": Relaxation((1050, 1300), (60, 55), 0.85, 0.0, (1.5, 1.2, 0.8, 0.28)),
     "cerebrospinal_fluid": Relaxation((4000, 4300), (1500, 1200), 1.0),
     "intervertebral_disc": Relaxation((1100, 1250), (90, 80), 0.75, spread=0.25),
     "other_bone": _BONE,
-    "muscle": Relaxation((856, 898), (27, 29), 0.8, 0.03, (0.1, 0.2, 0.2)),
+    "muscle": Relaxation((856, 898), (27, 29), 0.8, 0.03, (0.1, 0.2, 0.2, 0.07)),
     "visceral_fat": _FAT,
     "subcutaneous_fat": _FAT,
     "skin": Relaxation((900, 1000), (35, 32), 0.6, 0.1),
     "bowel_gas": _GAS,
-    "adrenal_gland": Relaxation((700, 850), (60, 55), 0.85, 0.05, (1.0, 0.9, 0.6)),
-    "urine": Relaxation((2800, 3000), (900, 800), 1.0, 0.0, (0.0, 0.0, 0.5)),
-    "other_soft_tissue": Relaxation((900, 1000), (45, 42), 0.8, 0.1, (0.3, 0.4, 0.4), 0.3),
+    "adrenal_gland": Relaxation((700, 850), (60, 55), 0.85, 0.05, (1.0, 0.9, 0.6, 0.21)),
+    "urine": Relaxation((2800, 3000), (900, 800), 1.0, 0.0, (0.0, 0.0, 0.5, 0.17)),
+    "other_soft_tissue": Relaxation((900, 1000), (45, 42), 0.8, 0.1, (0.3, 0.4, 0.4, 0.14), 0.3),
     "cortical_bone": Relaxation((300, 350), (1.5, 1.0), 0.25),
     "stomach_gas": _GAS,
     "small_intestine_gas": _GAS,
@@ -88,7 +89,7 @@ RELAXATION: dict[str, Relaxation] = {
 """By the key of the tissue."""
 
 _FAT_T1 = (343.0, 382.0)
-_FAT_T2 = (70.0, 75.0)
+_FAT_T2 = (58.0, 68.0)
 _TWINS = {"left_kidney": "right_kidney", "left_renal_medulla": "right_renal_medulla"}
 _EMPTY = ("air", "bowel_gas", "stomach_gas", "small_intestine_gas")
 _ALIKE = (
@@ -101,6 +102,7 @@ _ALIKE = (
     (("muscle", "skin", "other_soft_tissue"), 0.3),
 )
 """Tissues that are often as bright as one another, and how often."""
+PHASES = ("arterial", "portal venous", "late", "hepatobiliary")
 SEQUENCES = ("gre", "gre_contrast", "opposed_phase", "bssfp", "fse")
 
 
@@ -133,19 +135,22 @@ def sequence_means(
         sequence: one of ``SEQUENCES``; None: any.
 
     Returns:
-        brightness ``(tissues,)`` float32 of which the brightest are about 1, and what was scanned.
+        signal ``(tissues,)`` float32 of which the brightest are about 1, and what was scanned. It
+        is negative where fat, in opposition to water, is more: on borders both cancel.
     """
     sequence = str(rng.choice(SEQUENCES)) if sequence is None else sequence
     field = int(rng.integers(0, 2))
     suppressed = bool(rng.random() < (0.8 if sequence == "gre_contrast" else 0.4))
     if sequence == "opposed_phase":
         suppressed = False
-    phase = int(rng.integers(0, 3))
+    phase = int(rng.integers(0, len(PHASES)))
     about = {"sequence": sequence, "tesla": (1.5, 3.0)[field], "fat_suppressed": suppressed}
     show = _sequence(rng, sequence, field, about)
     left = rng.uniform(0.02, 0.25) if suppressed else 1.0
     fat = show(_FAT_T1[field], _FAT_T2[field]) * left
-    if sequence == "opposed_phase":
+    opposed = sequence == "opposed_phase" or (sequence == "bssfp" and rng.random() < 0.6)
+    if opposed:
+        # Balanced sequences refocus fat upside down for most TR (Hargreaves et al. 2003).
         fat = -fat
     mean = np.zeros(len(TISSUES))
     dose = rng.uniform(0.5, 1.4) if sequence == "gre_contrast" else 0.0
@@ -158,14 +163,14 @@ def sequence_means(
         t1, t2 = 1 / (1 / t1 + 0.004 * agent), 1 / (1 / t2 + 0.005 * agent)
         density = tissue.density * math.exp(rng.normal(0, 0.06))
         part = min(1.0, tissue.fat * math.exp(rng.normal(0, 0.25)))
-        mean[NUMBER[key]] = abs(density * ((1 - part) * show(t1, t2) + part * fat))
+        mean[NUMBER[key]] = density * ((1 - part) * show(t1, t2) + part * fat)
     _flowing(rng, sequence, mean)
     for key, twin in _TWINS.items():
         mean[NUMBER[key]] = mean[NUMBER[twin]]
     if dose:
-        about["contrast_phase"] = ("arterial", "portal venous", "late")[phase]
-    body = mean[mean > 0]
-    mean = np.minimum(mean / np.percentile(body, 85), 2.5)
+        about["contrast_phase"] = PHASES[phase]
+    strength = np.abs(mean)
+    mean = np.clip(mean / np.percentile(strength[strength > 0], 85), -2.5, 2.5)
     return mean.astype(np.float32), about
 
 

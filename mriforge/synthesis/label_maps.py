@@ -13,6 +13,9 @@ import numpy as np
 
 from mriforge.anatomy import NUMBER, ORGAN_OF_TISSUE, ORGANS, TISSUES, TissueMap
 from mriforge.errors import BadInput
+from mriforge.synthesis.grids import canonical_grid, on_grid
+from mriforge.synthesis.torso import filled_from_ct, refuse_other_than_ct
+from mriforge.synthesis.torso_invented import filled_by_invention
 from mriforge.synthesis.vertebrae import posterior_elements
 from mriforge.volume import Volume
 
@@ -200,6 +203,62 @@ def organ_labels(array: np.ndarray, scheme: str) -> np.ndarray:
         BadInput: unknown scheme; labels that it does not have.
     """
     return ORGAN_OF_TISSUE[tissues_of(array, scheme)]
+
+
+def tissue_map(
+    labels: Volume,
+    scheme: str,
+    *,
+    image: Volume | None = None,
+    spacing: float = 3.0,
+    subject: str = "",
+    source: dict[str, str] | None = None,
+) -> TissueMap:
+    """A whole torso of a label map, on a canonical isotropic grid.
+
+    What the map leaves out (fat, muscle, skin, contents of bowels) is found in its CT, or invented
+    where there is none. Vertebrae that a scheme labels whole are divided: bodies are label 10 as in
+    Chen 2021, arches and processes are other bone (:mod:`mriforge.synthesis.vertebrae`).
+
+    Args:
+        labels: the label map, in any orientation and resolution.
+        scheme: a key of ``SCHEMES``.
+        image: CT of the same patient in Hounsfield units, on any grid.
+        spacing: voxel size of the result, mm.
+        subject: who it is.
+        source: where it is from, and its licence.
+
+    Raises:
+        BadInput: unknown scheme or labels; a map without labels; an image that is no CT, or that
+            covers less than nine tenths of what is labelled.
+    """
+    known = scheme_of(scheme)
+    name = subject or str(labels.metadata.get("source", "label map"))
+    numbers = whole_numbers(labels.array)
+    refuse_unknown(np.unique(numbers).tolist(), scheme)
+    if not numbers.any():
+        raise BadInput(f"Nothing is labelled in {name}.", "Give a map with organs.")
+    grid = canonical_grid(labels.grid, spacing)
+    placed = on_grid(labels.with_array(numbers.astype(np.int16)), grid, labels=True)
+    tissues = tissues_of(placed.array, scheme)
+    if image is not None:
+        refuse_other_than_ct(image.array)
+        _refuse_elsewhere(labels, image, name)
+        tissues = filled_from_ct(tissues, on_grid(image, grid, fill=-1000.0).array, spacing)
+    elif not known.whole_body:
+        tissues = filled_by_invention(tissues, spacing)
+    return TissueMap(tissues, grid, name, known.organs, dict(source or {}))
+
+
+def _refuse_elsewhere(labels: Volume, image: Volume, name: str) -> None:
+    place = labels.grid.index_to_world(np.argwhere(labels.array > 0)[::97, ::-1])
+    index = image.grid.world_to_index(place)
+    inside = (index > -1) & (index < np.array(image.grid.stored_shape))
+    if inside.all(axis=1).mean() < 0.9:
+        raise BadInput(
+            f"The CT does not cover what is labelled in {name}.",
+            "Give the CT that the label map was drawn on.",
+        )
 
 
 def tissues_of(array: np.ndarray, scheme: str) -> np.ndarray:

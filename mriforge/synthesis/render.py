@@ -36,6 +36,7 @@ class RenderSpec:
         vessels: probability of thin vessels in the liver; of fat between fibres of muscle too.
         border: sigma of the partial volume at borders, voxels.
         bias: largest standard deviation of the logarithm of the bias field.
+        bands: probability of dark bands in a balanced sequence.
         slice_probability: of slices thicker than the voxels.
         thickness: of those slices, mm.
         planes: how often slices are axial, coronal, sagittal, relative to each other.
@@ -51,15 +52,16 @@ class RenderSpec:
     sequence: str = ""
     texture: float = 0.12
     vessels: float = 0.7
-    border: tuple[float, float] = (0.3, 0.8)
+    border: tuple[float, float] = (0.25, 0.7)
     bias: float = 0.3
+    bands: float = 0.5
     slice_probability: float = 0.6
     thickness: tuple[float, float] = (3.0, 8.0)
     planes: tuple[float, float, float] = (3.0, 1.0, 0.5)
-    kept: tuple[float, float] = (0.6, 1.0)
+    kept: tuple[float, float] = (0.65, 1.0)
     ghost_probability: float = 0.3
     ghost: float = 0.2
-    snr: tuple[float, float] = (5.0, 60.0)
+    snr: tuple[float, float] = (7.0, 80.0)
     gamma: tuple[float, float] = (0.75, 1.3)
     gain: tuple[float, float] = (50.0, 2000.0)
 
@@ -67,7 +69,7 @@ class RenderSpec:
     def plain(cls, **changes) -> RenderSpec:
         """Every tissue of one brightness and nothing else, but for ``changes``."""
         nothing = {
-            "texture": 0.0, "vessels": 0.0, "border": (0.0, 0.0), "bias": 0.0,
+            "texture": 0.0, "vessels": 0.0, "border": (0.0, 0.0), "bias": 0.0, "bands": 0.0,
             "slice_probability": 0.0, "kept": (1.0, 1.0), "ghost_probability": 0.0, "ghost": 0.0,
             "snr": (math.inf, math.inf), "gamma": (1.0, 1.0), "gain": (1.0, 1.0),
         }  # fmt: skip
@@ -104,14 +106,15 @@ def render(
     means, about = draw_means(rng, spec)
     numbers = torch.from_numpy(np.ascontiguousarray(tissues.array)).to(device)
     image = painted(numbers, means, tissues.grid, rng, spec)
-    level = float(image.sum() / numbers.count_nonzero())
+    level = float(image.abs().sum() / numbers.count_nonzero())
     image = image * bias_field(image.shape, rng, spec, device)
+    image = banded(image, rng, spec, about)
     plane = int(rng.choice(3, p=np.array(spec.planes) / sum(spec.planes)))
     matrices, acquired = scanner(tissues.grid, plane, rng, spec)
     matrices = [m.to(device) for m in matrices]
     image = along_axes(image, matrices)
-    image = ghosted(image, plane, rng, spec, about)
-    image = noisy(image, matrices, level, rng, spec)
+    image, imaginary = ghosted(image, plane, rng, spec, about)
+    image = noisy(image, imaginary, matrices, level, rng, spec)
     top = image.max().clamp_min(1e-12)
     image = (image / top) ** rng.uniform(*spec.gamma)
     image = image * (top * math.exp(rng.uniform(*np.log(spec.gain))))
@@ -146,7 +149,7 @@ def smooth_noise(
 def painted(
     numbers: Tensor, means: np.ndarray, grid: Grid, rng: np.random.Generator, spec: RenderSpec
 ) -> Tensor:
-    """Tissues with their brightness, texture and partial volume."""
+    """Tissues with their signal, texture and partial volume; negative where ``means`` are."""
     device = numbers.device
     numbers = numbers.int()
     mean = torch.from_numpy(means).to(device)
@@ -194,21 +197,39 @@ def threaded(
 def bias_field(
     shape: tuple[int, ...], rng: np.random.Generator, spec: RenderSpec, device: torch.device | str
 ) -> Tensor:
-    """Smooth positive factor of mean about one: cosines of low order in the exponent."""
+    """Positive smooth factor of median about one: what coils receive."""
     strength = spec.bias * rng.random()
+    return torch.exp(strength * smooth_field(shape, rng, device))
+
+
+def smooth_field(
+    shape: tuple[int, ...], rng: np.random.Generator, device: torch.device | str
+) -> Tensor:
+    """Sum of cosines of low order, ``(z, y, x)``: mean zero, variance one."""
     order = 4
     weight = rng.standard_normal((order, order, order))
     weight *= np.exp(-0.5 * sum(n**2 for n in np.ogrid[:order, :order, :order]) / 1.5**2)
     weight[0, 0, 0] = 0
+    weight /= math.sqrt((weight**2).sum())
     wave = [
         np.cos(np.pi * np.outer(np.arange(order), (np.arange(n) + 0.5) / n)) * math.sqrt(2)
         for n in shape
     ]
     for one in wave:
         one[0] = 1
-    weight *= strength / max(math.sqrt((weight**2).sum()), 1e-12)
     small = [torch.from_numpy(a.astype(np.float32)).to(device) for a in (weight, *wave)]
-    return torch.exp(torch.einsum("abc,az,by,cx->zyx", *small))
+    return torch.einsum("abc,az,by,cx->zyx", *small)
+
+
+def banded(image: Tensor, rng: np.random.Generator, spec: RenderSpec, about: dict) -> Tensor:
+    """Dark bands of balanced sequences, where the field is off by half a turn in one TR."""
+    if about["sequence"] != "bssfp" or rng.random() >= spec.bands:
+        return image
+    turns = smooth_field(image.shape, rng, image.device) * rng.uniform(0.1, 0.4)
+    off = (turns + rng.uniform(-0.1, 0.1) + 0.5).remainder(1) - 0.5
+    about["bands"] = True
+    width = rng.uniform(0.05, 0.12)
+    return image * (1 - 0.85 * torch.exp(-(((off.abs() - 0.5) / width) ** 2)))
 
 
 def scanner(
@@ -287,38 +308,42 @@ def along_axes(image: Tensor, matrices: list[Tensor]) -> Tensor:
 
 def ghosted(
     image: Tensor, plane: int, rng: np.random.Generator, spec: RenderSpec, about: dict
-) -> Tensor:
+) -> tuple[Tensor, Tensor | float]:
     """Copies of what breathing moves, shifted along the phase encoding axis.
 
     A modulation of k-space lines of period ``p`` lines puts copies at plus and minus ``n / p``
-    voxels; they add with any phase. The anterior wall moves most.
+    voxels; they add with any phase. The anterior wall moves most. Returns real and imaginary part.
     """
     shown = rng.random() < spec.ghost_probability
     axis = int(rng.choice([a for a in range(3) if a != plane]))
     strength, phase = rng.uniform(0.2, 1) * spec.ghost, rng.uniform(0, 2 * math.pi)
     shift = max(1, round(image.shape[axis] / rng.uniform(2, 8)))
     if not shown or not strength:
-        return image
+        return image, 0.0
     ny = image.shape[1]
     ramp = torch.linspace(1, 0.15, ny, device=image.device)[None, :, None]
     moving = image * ramp * (strength / 2)
     copies = moving.roll(shift, axis) + moving.roll(-shift, axis)
     about.update(ghost_axis="zyx"[axis], ghost_shift=shift, ghost=round(strength, 3))
-    real, imaginary = image + math.cos(phase) * copies, math.sin(phase) * copies
-    return torch.sqrt(real**2 + imaginary**2)
+    return image + math.cos(phase) * copies, math.sin(phase) * copies
 
 
 def noisy(
-    image: Tensor, matrices: list[Tensor], level: float, rng: np.random.Generator, spec: RenderSpec
+    image: Tensor,
+    imaginary: Tensor | float,
+    matrices: list[Tensor],
+    level: float,
+    rng: np.random.Generator,
+    spec: RenderSpec,
 ) -> Tensor:
-    """Rician noise with the resolution of the image."""
+    """Magnitude with Rician noise, as fine as the image is."""
     snr = math.exp(rng.uniform(*np.log(spec.snr))) if math.isfinite(spec.snr[1]) else math.inf
     if math.isinf(snr):
-        return image.abs()
+        return torch.sqrt(image**2 + imaginary**2)
     noise = torch.view_as_real(complex_noise(tuple(image.shape), 1.0, rng)).to(image.device)
     power = 1.0
     for matrix in matrices:
         power *= float((matrix**2).sum(dim=1).mean())
     scale = level / snr / math.sqrt(power)
-    real, imaginary = (along_axes(noise[..., part], matrices) * scale for part in (0, 1))
-    return torch.sqrt((image + real) ** 2 + imaginary**2)
+    first, second = (along_axes(noise[..., part], matrices) * scale for part in (0, 1))
+    return torch.sqrt((image + first) ** 2 + (imaginary + second) ** 2)

@@ -45,7 +45,8 @@ def posterior_elements(levels: np.ndarray, cord: np.ndarray) -> np.ndarray:
 
 def canal_front(cord: np.ndarray) -> np.ndarray:
     """Row of the front of the cord for each slice, less one voxel for what surrounds it; NaN
-    where there is none."""
+    where there is none.
+    """
     front = np.full(len(cord), np.nan)
     for number in np.flatnonzero(cord.any(axis=(1, 2))):
         rows = np.nonzero(cord[number])[0]
@@ -69,7 +70,7 @@ def _main_pieces(mask: np.ndarray) -> np.ndarray:
 
 
 def _near_core(mask: np.ndarray, reach: float) -> np.ndarray:
-    """What is near to where a mask is thickest: not farther from there than ``reach`` of its depth."""
+    """What is not farther from where a mask is thickest than ``reach`` of its depth there."""
     depth = ndimage.distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1, 1:-1]
     pieces, _ = ndimage.label(depth > 0.6 * depth.max())
     core = pieces == pieces[np.unravel_index(depth.argmax(), depth.shape)]
