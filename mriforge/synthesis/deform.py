@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from mriforge.anatomy import ORGAN_OF_TISSUE, TissueMap
+from mriforge.anatomy import NUMBER, ORGAN_OF_TISSUE, TissueMap
 from mriforge.errors import BadInput
 
 _NODES_MM = 12.0
@@ -40,6 +40,7 @@ class DeformSpec:
         crop_probability: of seeing only a part of the map.
         crop_slices: part of the slices then seen.
         crop_plane: part of the rows and of the columns then seen; above 1, air is added.
+        arms: probability of arms beside the body, more or less of them in the field of view.
     """
 
     rotation: float = 6.0
@@ -52,11 +53,12 @@ class DeformSpec:
     crop_probability: float = 0.5
     crop_slices: tuple[float, float] = (0.45, 1.0)
     crop_plane: tuple[float, float] = (0.9, 1.15)
+    arms: float = 0.15
 
     @classmethod
     def none(cls) -> DeformSpec:
         """Nothing changes."""
-        return cls(0.0, (1.0, 1.0), 0.0, 0.0, (25.0, 60.0), 0, (1.0, 1.0), 0.0)
+        return cls(0.0, (1.0, 1.0), 0.0, 0.0, (25.0, 60.0), 0, (1.0, 1.0), 0.0, arms=0.0)
 
     def weaker(self) -> DeformSpec:
         """Half of everything but the crop."""
@@ -83,6 +85,8 @@ def deform(
 ) -> TissueMap:
     """Another anatomy in another pose, on the same grid or a window of it.
 
+    Slices that would come from above or below the map are left out; beside it there is air.
+
     Labels are interpolated by the vote of the eight voxels around, weighed linearly. An organ that
     is in the map is in the result, unless the window leaves it out: what would squeeze an organ
     away is tried again, half as strong.
@@ -102,16 +106,31 @@ def deform(
             f"The tissue map of {tissues.subject} has nothing but air.",
             "Take a map with a body in it.",
         )
-    window = draw_window(tissues.array.shape, rng, spec)
-    there = set(np.unique(ORGAN_OF_TISSUE[np.unique(tissues.array)]).tolist())
-    array = tissues.array
+    there = organs_in(tissues.array)
+    moved = tissues
     for _ in range(_TRIES):
-        moved = pulled(tissues.array, source_index(tissues, rng, spec, device))
-        if there <= set(np.unique(ORGAN_OF_TISSUE[np.unique(moved)]).tolist()):
-            array = moved
+        index = source_index(tissues, rng, spec, device)
+        tried = cut(replace(tissues, array=pulled(tissues.array, index)), known_slices(index))
+        if there <= organs_in(tried.array):
+            moved = tried
             break
         spec = spec.weaker()
-    return cut(replace(tissues, array=array), window)
+    result = cut(moved, draw_window(moved.array.shape, rng, spec))
+    return with_arms(result, rng) if rng.random() < spec.arms else result
+
+
+def organs_in(tissues: np.ndarray) -> set[int]:
+    """Labels of organs that a map has."""
+    return set(ORGAN_OF_TISSUE[np.unique(tissues)].tolist())
+
+
+def known_slices(index: Tensor) -> tuple[tuple[int, int], ...]:
+    """The window of slices that come from within the map, by the mean of their source."""
+    _, nz, ny, nx = index.shape
+    source = index[0].mean(dim=(1, 2)).cpu().numpy()
+    known = np.flatnonzero((source > -1) & (source < nz))
+    first, last = (known[0], known[-1] + 1) if known.size else (0, nz)
+    return (int(first), int(last)), (0, ny), (0, nx)
 
 
 def draw_window(
@@ -141,6 +160,34 @@ def cut(tissues: TissueMap, window: tuple[tuple[int, int], ...]) -> TissueMap:
     first = tuple(float(a) for a, _ in window[::-1])
     grid = tissues.grid.resampled(array.shape[::-1], tissues.grid.spacing, first)
     return replace(tissues, array=array, grid=grid)
+
+
+def with_arms(tissues: TissueMap, rng: np.random.Generator) -> TissueMap:
+    """Arms beside the body: bone in muscle in fat in skin; the field of view may cut them."""
+    voxel = tissues.grid.spacing
+    room = max(1, round(rng.uniform(20, 100) / voxel[0]))
+    nz, ny, nx = tissues.array.shape
+    wide = cut(tissues, ((0, nz), (0, ny), (-room, nx + room)))
+    columns = np.flatnonzero(wide.array.any(axis=(0, 1)))
+    rows = np.flatnonzero(wide.array.any(axis=(0, 2)))
+    height = (np.arange(nz) - nz / 2)[:, None, None] * voxel[2]
+    y, x = (np.arange(n) * v for n, v in zip(wide.array.shape[1:], voxel[1::-1], strict=True))
+    radius, fat = rng.uniform(32, 50), rng.uniform(3, 12)
+    for edge, side in ((columns[0], -1), (columns[-1], 1)):
+        centre = edge * voxel[0] + side * (radius + rng.uniform(2, 15))
+        centre = centre + side * np.abs(height) * rng.uniform(0, 0.05)
+        row = rows.mean() * voxel[1] + rng.uniform(-15, 40) + height * rng.uniform(-0.1, 0.1)
+        away = np.hypot(x[None, None, :] - centre, (y[None, :, None] - row) * rng.uniform(0.8, 1))
+        free = wide.array == 0
+        for reach, key in (
+            (radius, "skin"),
+            (radius - max(2.0, voxel[0]), "subcutaneous_fat"),
+            (radius - fat - max(2.0, voxel[0]), "muscle"),
+            (11.0, "cortical_bone"),
+            (8.0, "other_bone"),
+        ):
+            wide.array[free & (away < reach)] = NUMBER[key]
+    return wide
 
 
 def source_index(
@@ -253,20 +300,27 @@ def integrated(velocity: np.ndarray, extent: np.ndarray, device: torch.device | 
 
 
 def pulled(array: np.ndarray, index: Tensor) -> np.ndarray:
-    """Labels at fractional indices ``(3, z, y, x)``; beyond the map those at its edge."""
+    """Labels at fractional indices ``(3, z, y, x)``.
+
+    Beyond the first and last slice they go on; beside the map there is air.
+    """
     size = array.shape
     stride = (size[1] * size[2], size[2], 1)
     labels = torch.from_numpy(np.ascontiguousarray(array)).to(index.device).reshape(-1)
     mixed = torch.from_numpy(_mixed(array)).to(index.device).reshape(-1)
-    nearest, lowest = 0, 0
+    nearest, lowest, beside = 0, 0, None
     for axis in range(3):
-        line = index[axis].clamp_(0, size[axis] - 1)
+        line = index[axis]
+        if axis:
+            out = (line < -0.5) | (line > size[axis] - 0.5)
+            beside = out if beside is None else beside | out
+        line = line.clamp(0, size[axis] - 1)
         nearest = nearest + torch.round(line).int() * stride[axis]
         lowest = lowest + line.int() * stride[axis]
     result = labels[nearest]
     border = mixed[lowest].nonzero(as_tuple=True)
     result[border] = _vote(labels, index[(slice(None), *border)], size, stride)
-    return result.cpu().numpy()
+    return result.masked_fill_(beside, 0).cpu().numpy()
 
 
 def _mixed(array: np.ndarray) -> np.ndarray:
@@ -283,6 +337,8 @@ def _mixed(array: np.ndarray) -> np.ndarray:
 
 def _vote(labels: Tensor, index: Tensor, size: tuple[int, ...], stride: tuple[int, ...]) -> Tensor:
     """The label of most trilinear weight at each of the positions ``(3, n)``."""
+    last = torch.tensor(size, device=index.device)[:, None] - 1
+    index = torch.minimum(index.clamp_min(0), last)
     low = index.floor()
     part = index - low
     low = low.long()

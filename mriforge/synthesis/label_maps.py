@@ -17,7 +17,10 @@ from mriforge.synthesis.grids import canonical_grid, on_grid
 from mriforge.synthesis.torso import filled_from_ct, refuse_other_than_ct
 from mriforge.synthesis.torso_invented import filled_by_invention
 from mriforge.synthesis.vertebrae import posterior_elements
-from mriforge.volume import Volume
+from mriforge.volume import Grid, Volume
+
+_ROOM_MM = np.array([[48.0, 48.0], [72.0, 48.0]])
+"""Free space before and after the organs of a map without a CT, toward back and sides."""
 
 
 @dataclass(frozen=True)
@@ -246,8 +249,21 @@ def tissue_map(
         _refuse_elsewhere(labels, image, name)
         tissues = filled_from_ct(tissues, on_grid(image, grid, fill=-1000.0).array, spacing)
     elif not known.whole_body:
+        tissues, grid = _with_room(tissues, grid)
         tissues = filled_by_invention(tissues, spacing)
     return TissueMap(tissues, grid, name, known.organs, dict(source or {}))
+
+
+def _with_room(tissues: np.ndarray, grid: Grid) -> tuple[np.ndarray, Grid]:
+    """Wider by what a body may need around the organs of a map that was cut to them."""
+    extent = np.argwhere(tissues.any(axis=0))
+    (first, last), size = (extent.min(axis=0), extent.max(axis=0)), np.array(tissues.shape[1:])
+    wanted = np.ceil(_ROOM_MM / grid.spacing[0]).astype(int)
+    before = np.maximum(0, wanted[0] - first)
+    after = np.maximum(0, wanted[1] - (size - 1 - last))
+    tissues = np.pad(tissues, ((0, 0), *zip(before, after, strict=True)))
+    start = (-float(before[1]), -float(before[0]), 0.0)
+    return tissues, grid.resampled(tissues.shape[::-1], grid.spacing, start)
 
 
 def _refuse_elsewhere(labels: Volume, image: Volume, name: str) -> None:
