@@ -18,6 +18,7 @@ _CELL = 3.6  # inches
 _GAP, _TOP, _LEFT, _RIGHT, _BOTTOM = 0.06, 0.36, 0.34, 0.62, 0.62
 _LEAST = 6
 """Pictures with fewer rows or columns of voxels are not shown."""
+_AROUND = 60.0
 _NAMED = 0.004
 """Share of the picture from which an organ is named in it."""
 _PLANES = ("axial", "coronal", "sagittal")
@@ -97,14 +98,19 @@ def _indices(view: View, labels: np.ndarray, grid: Grid) -> list[int]:
 
 
 def _crop(view: View, image: np.ndarray, labels: np.ndarray, index: int) -> tuple[slice, slice]:
-    """The body in the picture, and every label."""
+    """The body in the picture, no further than ``_AROUND`` mm from any organ of the volume."""
     bounds = body(np.asarray(view.slice(image, index), np.float32), view.pixel)
-    there = view.slice(labels, index) > 0
+    there = view.slice((labels > 0).any(axis=view.axis, keepdims=True), 0)
     result = []
     for axis, found in enumerate(bounds):
         lines = np.flatnonzero(there.any(axis=1 - axis))
-        first, last = (lines[0], lines[-1] + 1) if len(lines) else (found.start, found.stop)
-        result.append(slice(min(found.start, int(first)), max(found.stop, int(last))))
+        first, last = found.start, found.stop
+        if len(lines):
+            margin = round(_AROUND / view.pixel[axis])
+            low, high = int(lines[0]), int(lines[-1]) + 1
+            first = min(max(first, low - margin), low)
+            last = max(min(last, high + margin), high)
+        result.append(slice(first, last))
     return tuple(result)
 
 
@@ -229,6 +235,7 @@ def draw_outlines(
         width: of the lines.
     """
     rows, columns = (np.arange(-1, n + 1) + 0.5 for n in labels.shape)
+    axes.autoscale(False)  # the picture keeps its edges
     for organ in ORGANS:
         inside = labels == organ.label
         if not inside.any():
