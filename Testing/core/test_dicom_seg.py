@@ -16,7 +16,9 @@ from mriforge.io.dicom.seg import (
     EDITED,
     MANUAL,
     SegmentInfo,
+    check_source,
     source_files,
+    write_beside,
     write_segmentation,
 )
 from mriforge.volume import Grid, Series, Volume
@@ -174,6 +176,31 @@ def test_images_without_a_patient_are_enough(tmp_path: Path) -> None:
     path = write_segmentation(Volume(organ_labels(), GRID), files, tmp_path / "seg.dcm")
     assert pydicom.dcmread(path).PatientName == ""
     assert np.array_equal(np.unique(as_volume(path)[0]), [0, 1, 2, 3])
+
+
+def test_labels_in_a_file_are_written_for_their_images(tmp_path: Path) -> None:
+    """As the command does it: through NIfTI, whose axes point elsewhere."""
+    source(tmp_path / "in")
+    check_source(tmp_path / "in")
+    image = io.read(tmp_path / "in")
+    labels = io.write(image.with_array(organ_labels()), tmp_path / "labels.nii.gz")
+    path = write_beside(labels, tmp_path / "in", tmp_path / "seg.dcm", "small", "ab" * 32)
+    assert pydicom.dcmread(path).SegmentSequence[0].SegmentAlgorithmName == "MRIForge small"
+    assert [(as_volume(path)[0] == n).sum() for n in (1, 2, 3)] == [
+        (organ_labels() == label).sum() for label in LABELS
+    ]
+    with pytest.raises(BadInput, match="no images to refer to"):
+        check_source(labels)
+    source(tmp_path / "cine", frames=2)
+    with pytest.raises(BadInput, match="series of 2 frames"):
+        check_source(tmp_path / "cine")
+    frames = Series(np.stack([organ_labels()] * 2), image.grid, [0.0, 1.0])
+    io.write(frames, tmp_path / "frames.nii.gz")
+    with pytest.raises(BadInput, match="series of 2 frames"):
+        write_beside(tmp_path / "frames.nii.gz", tmp_path / "in", tmp_path / "x.dcm")
+    io.write(image.with_array(0 * organ_labels()), tmp_path / "none.nii.gz")
+    assert write_beside(tmp_path / "none.nii.gz", tmp_path / "in", tmp_path / "x.dcm") is None
+    assert not (tmp_path / "x.dcm").exists()
 
 
 REAL = (

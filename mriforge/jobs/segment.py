@@ -7,6 +7,7 @@ Labels: 1 liver, 2 spleen, 3 pancreas, 4 right kidney, 5 left kidney, 6 stomach,
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from mriforge.errors import BadInput
@@ -43,6 +44,10 @@ class Options:
     report: str | None = option(
         "output", "write a page with pictures here", default=None, suffixes=(".html", ".htm")
     )
+    dicom_seg: str | None = option(
+        "output", "write the organs of a DICOM volume as a DICOM segmentation too", default=None,
+        suffixes=(".dcm",),
+    )  # fmt: skip
     memory: float | None = option("number", "GiB at most", default=None, above=0, metavar="GIB")
     device: str = option("device", "auto, cpu, cuda, cuda:N or mps", default="auto")
 
@@ -60,12 +65,27 @@ def views_of(options: Options) -> tuple[str, ...]:
 
 
 def check(options: Options) -> None:
-    """Views that are not known are refused before any work."""
+    """Unknown views, and references to images that are not DICOM, are refused before any work."""
     views_of(options)
+    if options.dicom_seg is not None:
+        from mriforge.io.dicom.seg import check_source
+
+        check_source(Path(options.input))
 
 
 def run(options: Options, events: Events) -> dict[str, Any]:
     """Outlines and writes; returns paths, and each organ's volume in ml."""
     from mriforge.segment.job import segment_file
 
-    return segment_file(options, views_of(options), events)
+    result = segment_file(options, views_of(options), events)
+    if options.dicom_seg is not None:
+        from mriforge.io.dicom.seg import write_beside
+
+        method = result.get("method") or {}
+        about = {"model": method.get("name", ""), "sha256": method.get("sha256", "")}
+        source, labels = Path(options.input), Path(result["output"])
+        written = write_beside(labels, source, Path(options.dicom_seg), **about)
+        if written is None:
+            events.log("No organ was found: no DICOM segmentation is written.")
+        result["dicom_seg"] = None if written is None else str(written)
+    return result

@@ -18,7 +18,7 @@ from mriforge import __version__
 from mriforge.anatomy import ORGANS, SIDES, Organ
 from mriforge.errors import BadInput, MissingDependency
 from mriforge.io.atomic import atomic_path
-from mriforge.volume import Volume
+from mriforge.volume import Series, Volume
 
 NEEDED = "highdicom>=0.24"
 """The package that is needed, as pip takes it."""
@@ -79,6 +79,53 @@ def source_files(path: Path, series: str | None = None) -> list[Path]:
     return list(dict.fromkeys(frame.path for frame in part.frames))
 
 
+def check_source(path: Path) -> None:
+    """Refuses images that a segmentation cannot refer to, before anything is outlined.
+
+    Raises:
+        BadInput: no DICOM, several series, or one of several frames.
+        MissingDependency: highdicom is not installed.
+    """
+    from mriforge.io.dicom import quiet
+    from mriforge.io.dicom.scan import choose, scan
+    from mriforge.io.dicom.stack import stack
+    from mriforge.io.formats import Format, recognise
+
+    if recognise(path) is not Format.DICOM:
+        raise BadInput(
+            f"{path} is not DICOM: a DICOM segmentation has no images to refer to.",
+            "Give the DICOM folder of the scan, or write the labels only.",
+        )
+    _highdicom()
+    with quiet():
+        frames = len(stack(choose(scan(path), None, path).frames, time=None, name=str(path)).order)
+    if frames > 1:
+        raise _several(path, frames)
+
+
+def write_beside(
+    labels: Path, source: Path, path: Path, model: str = "", sha256: str = ""
+) -> Path | None:
+    """Writes a file of labels, outlined in the DICOM images ``source``, as a segmentation object.
+
+    Returns:
+        The file; None when nothing is labelled: there is no such object without segments.
+
+    Raises:
+        BadInput: the labels are a series; and as of :func:`write_segmentation`.
+    """
+    from mriforge.io import read
+
+    image = read(labels)
+    if isinstance(image, Series):
+        if len(image) > 1:
+            raise _several(source, len(image))
+        image = image[0]
+    if not image.array.any():
+        return None
+    return write_segmentation(image, source_files(source), path, model=model, sha256=sha256)
+
+
 def write_segmentation(
     labels: Volume,
     source: Sequence[Path],
@@ -114,6 +161,13 @@ def write_segmentation(
     with atomic_path(path) as partial:
         dataset.save_as(partial)
     return Path(path)
+
+
+def _several(path: Path, frames: int) -> BadInput:
+    return BadInput(
+        f"{path} is a series of {frames} frames: a DICOM segmentation has one.",
+        "Outline one frame of it.",
+    )
 
 
 def _highdicom() -> Any:
