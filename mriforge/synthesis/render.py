@@ -23,6 +23,9 @@ from mriforge.physics.truncation import KspaceZeroFill
 from mriforge.synthesis.contrast import random_means, sequence_means
 from mriforge.volume import Grid, Volume
 
+_MIXED = [tissue.number for tissue in TISSUES if tissue.key.endswith("contents")]
+"""Tissues that are less alike within themselves: what loops of bowel hold differs."""
+
 
 @dataclass(frozen=True)
 class RenderSpec:
@@ -61,7 +64,7 @@ class RenderSpec:
     kept: tuple[float, float] = (0.65, 1.0)
     ghost_probability: float = 0.3
     ghost: float = 0.2
-    snr: tuple[float, float] = (7.0, 80.0)
+    snr: tuple[float, float] = (8.0, 120.0)
     gamma: tuple[float, float] = (0.75, 1.3)
     gain: tuple[float, float] = (50.0, 2000.0)
 
@@ -159,6 +162,7 @@ def painted(
         factor = torch.ones((), device=device)
         for scale in (rng.uniform(3, 6), rng.uniform(8, 30)):
             strength = rng.uniform(0, spec.texture, len(TISSUES)) * rng.uniform(0.3, 1)
+            strength[_MIXED] *= 3
             strength = torch.from_numpy(strength.astype(np.float32)).to(device)
             noise = smooth_noise(numbers.shape, scale / voxel, rng, device)
             factor = factor + strength[numbers] * noise
