@@ -10,9 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mriforge.anatomy import ORGANS
 from mriforge.cli import main
 from mriforge.errors import BadInput, Cancelled
 from mriforge.evaluate import evaluate_organs
+from mriforge.evaluate.label_files import translated
 from mriforge.evaluate.organs import labels_of
 from mriforge.events import Events
 from mriforge.io import write
@@ -138,6 +140,43 @@ def test_frames_are_cases(save):
         evaluate_organs(save("one.nii.gz", labels()), truth)
 
 
+def test_references_with_numbers_of_others(save):
+    """AMOS: liver 6, spleen 1, left kidney 3; the map does not outline vertebrae."""
+    amos = np.array([0, 6, 1, 0, 0, 3, 0, 0, 0, 0, 0], np.int16)[labels()]
+    found = labels()
+    found[0, 0, 0] = 10
+    result = evaluate_organs(save("f.nii.gz", found), save("t.nii.gz", amos), scheme="amos")
+    assert list(result["organs"]) == [o.key for o in ORGANS[:7]]
+    assert result["overall"]["dice"]["mean"] == 1
+    assert result["organs"]["liver"]["reference_ml"] > 0
+    amos[0, 0, 0] = 99
+    with pytest.raises(BadInput, match=r"t\.nii\.gz.*99"):
+        evaluate_organs(save("f.nii.gz", found), save("t.nii.gz", amos), scheme="amos")
+
+
+@pytest.mark.parametrize("order", [(2, 1, 0), (1, 2, 0), (0, 1, 2)])
+@pytest.mark.parametrize("flips", [(), (0,), (1, 2)])
+def test_vertebrae_lose_their_arches_in_any_storage_order(save, order, flips):
+    """A canal behind a body: what is behind the body is not ours, wherever Posterior is stored."""
+    spine = np.zeros((14, 30, 20), np.uint8)
+    for n in range(2):
+        spine[1 + 6 * n : 6 + 6 * n, 4:16, 4:16] = 27 + n
+        spine[1 + 6 * n : 6 + 6 * n, 16:28, 9:11] = 27 + n
+    spine[:, 17:22, 8:12] = 79
+    matrix = np.eye(3)
+    for axis in flips:
+        matrix[2 - axis, 2 - axis] = -1
+    stored = np.flip(spine, flips).transpose(order)
+    columns = [2 - axis for axis in order][::-1]
+    grid = Grid(stored.shape, (3.0, 3.0, 3.0), (0, 0, 0), tuple(matrix[:, columns].ravel()))
+    usual = translated(Series(spine[None], Grid(spine.shape, (3.0,) * 3), [0]), "totalsegmentator",
+                       "a").array[0]  # fmt: skip
+    other = translated(Series(stored[None], grid, [0]), "totalsegmentator", "b").array[0]
+    assert (usual == 10).any()
+    assert not (usual[:, 23:] == 10).any()
+    np.testing.assert_array_equal(other, np.flip(usual, flips).transpose(order))
+
+
 def test_nothing_found_is_an_answer(save):
     found = save("f.nii.gz", np.zeros(GRID.shape, np.uint8))
     result = evaluate_organs(found, save("t.nii.gz", labels()))
@@ -188,7 +227,9 @@ def test_options_that_do_not_go_together(save):
     files = {"input": str(save("f.nii.gz", labels())), "reference": str(save("t.nii.gz", labels()))}
     for extra, sentence in (
         ({"organs": True, "mask": files["input"]}, "--mask is for images"),
-        ({"only": "liver"}, "needs --organs"),
+        ({"only": "liver"}, "need --organs"),
+        ({"scheme": "amos"}, "need --organs"),
+        ({"organs": True, "scheme": "amus"}, "no scheme"),
         ({"organs": True, "only": "liver,heart"}, "--only takes"),
         ({"organs": True, "only": "liver,liver"}, "--only takes"),
         ({"organs": True, "compare": {"found": files["input"]}}, "Choose another name"),
@@ -197,7 +238,7 @@ def test_options_that_do_not_go_together(save):
             run_request(Request("evaluate", {**files, **extra}), Events())
         assert sentence in f"{caught.value.message} {caught.value.hint}"
     assert labels_of("Left kidney, liver") == (1, 5)
-    assert labels_of(None) == tuple(range(1, 11))
+    assert labels_of(None) is None
 
 
 def test_cancelled_before_anything_is_written(save, tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import permutations
 from pathlib import Path
 
 import numpy as np
@@ -97,17 +98,22 @@ def _stem(path: Path) -> str:
     return path.name[: len(path.name) - len(suffix(path))] or path.name
 
 
-def read_case(files: CaseFiles, resampled: bool) -> Iterator[LabelledCase]:
+def read_case(files: CaseFiles, resampled: bool, scheme: str = "organs") -> Iterator[LabelledCase]:
     """Reads one case; frames of a series are cases of their own.
 
     Args:
         files: of the case.
         resampled: bring labels on other grids to the reference's by the nearest voxel.
+        scheme: what the reference's numbers mean, a key of
+            :data:`mriforge.synthesis.label_maps.SCHEMES`.
 
     Raises:
         BadInput: voxels that are no organ labels, other grids, other frames.
     """
-    truth = read_labels(files.reference)
+    if scheme == "organs":
+        truth = read_labels(files.reference)
+    else:
+        truth = translated(as_series(read(files.reference)), scheme, files.reference)
     found = {}
     for name, path in files.found.items():
         labels = read_labels(path)
@@ -144,7 +150,7 @@ def read_labels(path: str | Path) -> Series:
     """
     series = as_series(read(path))
     array = series.array
-    hint = "Organ labels are the whole numbers 0 to 10 (mriforge.anatomy, Docs/segmentation.md)."
+    hint = "Organ labels are the whole numbers 0 to 10; --scheme tells of a reference with others."
     if array.size == 0 or array.dtype.kind not in "biuf":
         raise BadInput(f"{path} is not a label map.", hint)
     low, high = float(array.min()), float(array.max())
@@ -154,3 +160,36 @@ def read_labels(path: str | Path) -> Series:
     if array.dtype.kind == "f" and not np.array_equal(labels, array):
         raise BadInput(f"{path} is no map of organ labels: not all voxels are whole numbers.", hint)
     return series.with_array(labels)
+
+
+def translated(series: Series, scheme: str, path: str | Path) -> Series:
+    """Organ labels of a label map with numbers of another scheme, uint8.
+
+    Raises:
+        BadInput: numbers that the scheme does not have.
+    """
+    from mriforge.synthesis.label_maps import organ_labels
+
+    order, flips = _to_lps(series.grid)
+    frames = []
+    for frame in series.array:
+        turned = np.flip(frame.transpose(order), flips)
+        try:
+            labels = organ_labels(turned, scheme)
+        except BadInput as error:
+            raise BadInput(f"{path}: {error.message}", error.hint) from error
+        frames.append(np.flip(labels, flips).transpose(np.argsort(order)))
+    return series.with_array(np.ascontiguousarray(frames))
+
+
+def _to_lps(grid: Grid) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """How to turn an array so that its axes point most nearly to Superior, Posterior, Left.
+
+    Returns:
+        the array axes in their new order, and which of the new axes are then reversed.
+    """
+    matrix = grid.direction_matrix[::-1, ::-1]  # rows S, P, L; columns the array axes z, y, x
+    best = max(
+        permutations(range(3)), key=lambda p: sum(abs(matrix[r, c]) for r, c in enumerate(p))
+    )
+    return best, tuple(r for r, c in enumerate(best) if matrix[r, c] < 0)

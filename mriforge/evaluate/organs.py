@@ -12,7 +12,7 @@ from mriforge.evaluate.images import check_outputs, write_text
 from mriforge.evaluate.label_files import CaseFiles, LabelledCase, case_files, read_case
 from mriforge.events import Events, to_json
 from mriforge.metrics.compare_organs import OrganComparison, compare_organs
-from mriforge.metrics.overlap import FIGURES, LABELS, OrganScore, ScoreTable, organ_scores, to_csv
+from mriforge.metrics.overlap import FIGURES, OrganScore, ScoreTable, organ_scores, to_csv
 
 FOUND = "found"
 """What the label map to judge is called beside the other methods."""
@@ -22,7 +22,8 @@ def evaluate_organs(
     found: str | Path,
     reference: str | Path,
     *,
-    only: Sequence[int] = LABELS,
+    only: Sequence[int] | None = None,
+    scheme: str = "organs",
     compare_with: Mapping[str, str | Path] | None = None,
     resample: bool = False,
     json_path: str | Path | None = None,
@@ -35,7 +36,10 @@ def evaluate_organs(
     Args:
         found, reference: files with organ labels on one grid, or folders with files of the same
             names: each file is a case then. Frames of a series are cases too.
-        only: labels that are judged; give those that the reference outlines.
+        only: labels that are judged; give those that the reference outlines. Default: those that
+            its scheme outlines.
+        scheme: what the reference's numbers mean, a key of
+            :data:`mriforge.synthesis.label_maps.SCHEMES`.
         compare_with: other methods' files or folders by name; paired tests of ``found`` against
             each: over cases, for a single case over its organs.
         resample: bring labels on other grids to the reference's, by the nearest voxel.
@@ -58,8 +62,10 @@ def evaluate_organs(
 
         figure_class()
     methods = {FOUND: found, **_others(compare_with)}
+    outlined = outlined_by(scheme)
     files = case_files(reference, methods)
-    tables, shown = _tables(files, tuple(only), resample, events)
+    judged = outlined if only is None else tuple(only)
+    tables, shown = _tables(files, judged, resample, scheme, events)
     comparisons = {name: compare_all(tables[FOUND], table) for name, table in tables.items()}
     del comparisons[FOUND]
     result = tables[FOUND].to_json()
@@ -89,14 +95,25 @@ def evaluate_organs(
     return result
 
 
-def labels_of(text: str | None) -> tuple[int, ...]:
-    """Labels of organs that are named by their keys, separated by commas; all for None.
+def outlined_by(scheme: str) -> tuple[int, ...]:
+    """Labels of ours that maps of a scheme outline.
+
+    Raises:
+        BadInput: an unknown scheme.
+    """
+    from mriforge.synthesis.label_maps import scheme_of
+
+    return scheme_of(scheme).organs
+
+
+def labels_of(text: str | None) -> tuple[int, ...] | None:
+    """Labels of organs that are named by their keys, separated by commas; None for None.
 
     Raises:
         BadInput: an organ that is not known, or twice.
     """
     if text is None:
-        return LABELS
+        return None
     numbers = {organ.key: organ.label for organ in ORGANS}
     names = [name.strip().lower().replace(" ", "_") for name in text.split(",")]
     if not set(names) <= set(numbers) or len(set(names)) < len(names):
@@ -117,14 +134,18 @@ def _others(compare_with: Mapping[str, str | Path] | None) -> dict[str, str | Pa
 
 
 def _tables(
-    files: Sequence[CaseFiles], labels: tuple[int, ...], resample: bool, events: Events
+    files: Sequence[CaseFiles],
+    labels: tuple[int, ...],
+    resample: bool,
+    scheme: str,
+    events: Events,
 ) -> tuple[dict[str, ScoreTable], LabelledCase]:
     """Scores of all methods, and the first case for pictures."""
     scores: dict[str, dict[str, list[OrganScore]]] = {name: {} for name in files[0].found}
     shown = None
     for number, entry in enumerate(files):
         events.progress(0.9 * number / len(files), f"comparing {entry.name}")
-        for case in read_case(entry, resample):
+        for case in read_case(entry, resample, scheme):
             shown = shown or case
             for name, labels_found in case.found.items():
                 scores[name][case.name] = organ_scores(

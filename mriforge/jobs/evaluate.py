@@ -33,6 +33,9 @@ class Options:
     only: str | None = option(
         "text", "with --organs: judge these alone", default=None, metavar="ORGAN,..."
     )
+    scheme: str = option(
+        "text", "with --organs: what the reference's numbers mean", default="organs", metavar="NAME"
+    )
     json: str | None = option("output", "write the figures here", default=None, suffixes=(".json",))
     csv: str | None = option(
         "output", "write the figures per frame here", default=None, suffixes=(".csv",)
@@ -45,15 +48,16 @@ class Options:
 def check(options: Options) -> None:
     """Options for images do not go with labels, and the reverse."""
     if options.organs:
-        from mriforge.evaluate.organs import labels_of
+        from mriforge.evaluate.organs import labels_of, outlined_by
 
         labels_of(options.only)
+        outlined_by(options.scheme)
         for name in ("mask", "ssim_map", "difference_map"):
             if getattr(options, name) is not None:
                 flag = "--" + name.replace("_", "-")
                 raise BadInput(f"{flag} is for images; it does not go with --organs.")
-    elif options.only is not None:
-        raise BadInput("--only names organs; it needs --organs.")
+    elif options.only is not None or options.scheme != "organs":
+        raise BadInput("--only and --scheme are about organs; they need --organs.")
 
 
 def run(options: Options, events: Events) -> dict[str, Any]:
@@ -86,6 +90,7 @@ def _run_organs(options: Options, events: Events) -> dict[str, Any]:
         options.input,
         options.reference,
         only=labels_of(options.only),
+        scheme=options.scheme,
         compare_with=options.compare,
         resample=options.resample,
         json_path=options.json,
