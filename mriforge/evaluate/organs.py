@@ -12,7 +12,7 @@ from mriforge.evaluate.images import check_outputs, write_text
 from mriforge.evaluate.label_files import CaseFiles, LabelledCase, case_files, read_case
 from mriforge.events import Events, to_json
 from mriforge.metrics.compare_organs import OrganComparison, compare_organs
-from mriforge.metrics.overlap import FIGURES, OrganScore, ScoreTable, organ_scores, to_csv
+from mriforge.metrics.overlap import FIGURES, LABELS, OrganScore, ScoreTable, organ_scores, to_csv
 
 FOUND = "found"
 """What the label map to judge is called beside the other methods."""
@@ -101,6 +101,8 @@ def outlined_by(scheme: str) -> tuple[int, ...]:
     Raises:
         BadInput: an unknown scheme.
     """
+    if scheme == "organs":
+        return LABELS
     from mriforge.synthesis.label_maps import scheme_of
 
     return scheme_of(scheme).organs
