@@ -51,7 +51,7 @@ class DeformSpec:
     organs: int = 3
     organ_scaling: tuple[float, float] = (0.8, 1.25)
     crop_probability: float = 0.5
-    crop_slices: tuple[float, float] = (0.45, 1.0)
+    crop_slices: tuple[float, float] = (0.55, 1.0)
     crop_plane: tuple[float, float] = (0.9, 1.15)
     arms: float = 0.15
 

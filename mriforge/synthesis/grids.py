@@ -1,7 +1,8 @@
-"""Canonical grids, by the eight voxels around."""
+"""Volumes of any orientation on isotropic grids along the axes of the patient."""
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -13,15 +14,11 @@ from mriforge.volume import Grid, Volume
 
 
 def canonical_grid(grid: Grid, spacing: float) -> Grid:
-    """Isotropic, along LPS."""
-    corners = np.array(
-        [
-            [a, b, c]
-            for a in (-0.5, grid.stored_shape[0] - 0.5)
-            for b in (-0.5, grid.stored_shape[1] - 0.5)
-            for c in (-0.5, grid.stored_shape[2] - 0.5)
-        ]
-    )
+    """The isotropic grid along LPS, voxels of ``spacing`` mm, that covers all voxels of ``grid``.
+
+    Both have the same middle.
+    """
+    corners = np.array(list(itertools.product(*((-0.5, n - 0.5) for n in grid.stored_shape))))
     world = grid.index_to_world(corners)
     low, high = world.min(axis=0), world.max(axis=0)
     size = [max(1, math.ceil((b - a) / spacing - 1e-6)) for a, b in zip(low, high, strict=True)]
@@ -32,20 +29,26 @@ def canonical_grid(grid: Grid, spacing: float) -> Grid:
 def on_grid(
     volume: Volume, grid: Grid, *, labels: bool = False, fill: float | None = None
 ) -> Volume:
-    """Resampled."""
+    """The volume at the voxels of another grid.
+
+    Args:
+        volume: any volume.
+        grid: where it is wanted.
+        labels: interpolate by the vote of the eight voxels around; otherwise linearly, float32.
+        fill: value outside of the volume; None: 0 for labels, else the darkest value.
+    """
     matrix = np.linalg.inv(volume.grid.affine()) @ grid.affine()
-    index = [np.arange(n, dtype=np.float64) for n in grid.stored_shape]
-    i, j, k = np.meshgrid(*index[::-1], indexing="ij")[::-1]
-    where = np.stack(
-        [matrix[a, 0] * i + matrix[a, 1] * j + matrix[a, 2] * k + matrix[a, 3] for a in (2, 1, 0)]
-    )
+    k, j, i = np.ogrid[tuple(slice(n) for n in grid.shape)]
+    where = np.stack([m[0] * i + m[1] * j + m[2] * k + m[3] for m in matrix[2::-1]])
     size = np.array(volume.array.shape)[:, None, None, None]
     outside = ((where < -0.501) | (where > size - 0.499)).any(axis=0)
     if labels:
         array = pulled(volume.array, torch.from_numpy(where.astype(np.float32)))
+        empty = 0.0
     else:
         array = ndimage.map_coordinates(
             volume.array.astype(np.float32), where, order=1, mode="nearest"
         )
-    array[outside] = (0 if labels else volume.array.min()) if fill is None else fill
+        empty = float(volume.array.min())
+    array[outside] = empty if fill is None else fill
     return Volume(array, grid, volume.metadata)
