@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import SimpleITK as sitk
@@ -22,6 +23,10 @@ from mriforge.volume import Grid, Volume
 
 _SLACK = 1e-4
 """Of a voxel: positions that are computed through mm are exact to rounding only."""
+_TURN_SLACK = 1e-3
+_NO_SIGMA = 0.01
+TRUNCATE = 3.0
+"""Standard deviations at which the Gaussian ends."""
 
 
 def canonical_grid(grid: Grid, spacing: float) -> Grid:
@@ -72,6 +77,34 @@ def inside(source: Grid, grid: Grid) -> np.ndarray:
     return result
 
 
+def turned(source: Grid, grid: Grid) -> Callable[[np.ndarray], np.ndarray] | None:
+    """How arrays on ``source`` become arrays on ``grid`` by swapping and mirroring axes alone.
+
+    Returns:
+        a function of ``(..., z, y, x)`` that gives a view; None when the voxels of the two grids
+        are not at the same places (within a thousandth of a voxel).
+    """
+    matrix = np.linalg.inv(source.affine()) @ grid.affine()
+    whole = np.rint(matrix[:3, :3])
+    off = np.abs(matrix[:3, :3] - whole).max() * max(grid.stored_shape)
+    if off > _TURN_SLACK or (np.abs(whole).sum(0) != 1).any() or (np.abs(whole).sum(1) != 1).any():
+        return None
+    goes = np.abs(whole).argmax(1)  # stored axis of the grid for each of the source
+    back = whole.sum(1) < 0
+    first = np.where(back, np.array(source.stored_shape) - 1, 0)
+    size = np.array(grid.stored_shape)[goes]
+    if (size != source.stored_shape).any() or np.abs(matrix[:3, 3] - first).max() > _TURN_SLACK:
+        return None
+    mirror = tuple(slice(None, None, -1 if back[axis] else 1) for axis in (2, 1, 0))
+    order = [2 - int(np.flatnonzero(goes == axis)[0]) for axis in (2, 1, 0)]
+
+    def turn(array: np.ndarray) -> np.ndarray:
+        lead = array.ndim - 3
+        return array[(..., *mirror)].transpose(*range(lead), *(lead + axis for axis in order))
+
+    return turn
+
+
 def on_grid(
     volume: Volume, grid: Grid, *, labels: bool = False, fill: float | None = None
 ) -> Volume:
@@ -90,39 +123,63 @@ def on_grid(
     """
     if fill is None:
         fill = 0 if labels else float(volume.array.min())
-    if volume.grid.matches(grid):
-        array = volume.array.copy() if labels else volume.array.astype(np.float32)
-        return Volume(array, grid, dict(volume.metadata))
+    turn = turned(volume.grid, grid)
+    if turn is not None:
+        dtype = volume.array.dtype if labels else np.float32
+        return Volume(np.array(turn(volume.array), dtype, order="C"), grid, dict(volume.metadata))
     array = _labels(volume, grid) if labels else sampled(volume, grid)
     array[~inside(volume.grid, grid)] = fill
     return Volume(array, grid, dict(volume.metadata))
 
 
 def sampled(volume: Volume, grid: Grid) -> np.ndarray:
-    """Smoothed and interpolated voxels ``(z, y, x)``, float32; outside the border goes on.
+    """Smoothed and interpolated voxels ``(z, y, x)``, float32; outside the border goes on."""
+    array = smoothed(np.asarray(volume.array, dtype=np.float32), antialias(volume.grid, grid))
+    return Interpolator(array, volume.grid, grid)(grid)
+
+
+def smoothed(array: np.ndarray, sigmas: Sequence[float]) -> np.ndarray:
+    """``(z, y, x)`` after a Gaussian along each stored axis i, j, k, in voxels; the border goes on.
+
+    The array itself where there is nothing to smooth.
+    """
+    for axis, sigma in enumerate(sigmas):
+        if sigma > _NO_SIGMA:
+            array = ndimage.gaussian_filter1d(
+                array, sigma, axis=2 - axis, mode="nearest", truncate=TRUNCATE
+            )
+    return array
+
+
+class Interpolator:
+    """Linear interpolation of one array at the voxels of any grid with the axes of ``target``.
 
     The border goes on for as far as :func:`inside` reaches, linearly interpolated along it;
     farther out the nearest voxel.
+
+    Args:
+        array: ``(z, y, x)``, smoothed where voxels become larger; float32 inside.
+        source: its grid.
+        target: spacing and direction of the grids that will be asked for.
     """
-    array = np.asarray(volume.array, dtype=np.float32)
-    for axis, sigma in enumerate(antialias(volume.grid, grid)):
-        if sigma > 0.01:
-            array = ndimage.gaussian_filter1d(
-                array, sigma, axis=2 - axis, mode="nearest", truncate=3.0
-            )
-    extent = _extent(volume.grid, grid)
-    pad = [max(1, math.ceil(e / 2)) for e in extent]
-    array = np.pad(array, [(p, p) for p in pad[::-1]], mode="edge")
-    origin = volume.grid.index_to_world(-np.array(pad, dtype=float))
-    padded = dataclasses.replace(volume.grid, shape=array.shape, origin=tuple(origin))
-    job = sitk.ResampleImageFilter()
-    job.SetSize(grid.stored_shape)
-    job.SetOutputSpacing(grid.spacing)
-    job.SetOutputOrigin(grid.origin)
-    job.SetOutputDirection(grid.direction)
-    job.SetInterpolator(sitk.sitkLinear)
-    job.SetUseNearestNeighborExtrapolator(True)
-    return sitk.GetArrayFromImage(job.Execute(to_itk(Volume(array, padded))))
+
+    def __init__(self, array: np.ndarray, source: Grid, target: Grid) -> None:
+        pad = [max(1, math.ceil(e / 2)) for e in _extent(source, target)]
+        array = np.pad(np.asarray(array, np.float32), [(p, p) for p in pad[::-1]], mode="edge")
+        origin = source.index_to_world(-np.array(pad, dtype=float))
+        padded = dataclasses.replace(source, shape=array.shape, origin=tuple(origin))
+        self._image = to_itk(Volume(array, padded))
+
+    def __call__(self, grid: Grid) -> np.ndarray:
+        """Values at the voxels of ``grid``, ``(z, y, x)``, float32."""
+        job = sitk.ResampleImageFilter()
+        job.SetSize(grid.stored_shape)
+        job.SetOutputSpacing(grid.spacing)
+        job.SetOutputOrigin(grid.origin)
+        job.SetOutputDirection(grid.direction)
+        job.SetInterpolator(sitk.sitkLinear)
+        job.SetUseNearestNeighborExtrapolator(True)
+        return sitk.GetArrayFromImage(job.Execute(self._image))
 
 
 def antialias(source: Grid, grid: Grid) -> list[float]:
