@@ -8,11 +8,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mriforge.errors import BadInput
-from mriforge.events import Events
+from mriforge.events import Events, to_json
+from mriforge.jobs.images import about, read_image, write_image, write_text
 from mriforge.jobs.options import option
+from mriforge.volume import Image, as_series
+
+if TYPE_CHECKING:
+    from mriforge.models.card import ModelCard
+    from mriforge.segment.job import Outlined
+    from mriforge.segment.outline import Settings
 
 VIEWS = ("axial", "coronal", "sagittal")
 
@@ -74,18 +81,94 @@ def check(options: Options) -> None:
 
 
 def run(options: Options, events: Events) -> dict[str, Any]:
-    """Outlines and writes; returns paths, and each organ's volume in ml."""
-    from mriforge.segment.job import segment_file
+    """Reads, outlines, writes.
 
-    result = segment_file(options, views_of(options), events)
+    Returns:
+        paths of what was written; ``volumes_ml`` by organ key (of a series lists with a value for
+        each frame), ``warnings``, ``method``, ``views``, ``device``, ``seconds``.
+    """
+    from mriforge.device import choose_device
+    from mriforge.segment.doubts import refuse
+    from mriforge.segment.job import model_for_organs, outline_image
+
+    if options.report is not None:
+        from mriforge.report.figures import figure_class
+
+        figure_class()  # a missing matplotlib is said before any work
+    choose_device(options.device)
+    events.progress(0.0, f"reading {options.input}")
+    model, card = model_for_organs(options.model)
+    image = read_image(options.input, events)
+    refuse(as_series(image), options.input)
+    with about(options.input, [options.input, options.model]):
+        made = outline_image(image, model, card, _settings(options, card), events.part(0.02, 0.95))
+    for warning in made.figures["warnings"]:
+        events.log(warning)
+    summary: dict[str, Any] = {}
+    maps = {"output": made.labels, "disagreement": made.entropy, "votes": made.votes}
+    for name, one in maps.items():
+        if (path := getattr(options, name)) is not None:
+            events.check_cancelled()
+            events.progress(0.95, f"writing {path}")
+            summary[name] = write_image(one, path, options.input)
+    summary |= made.figures
+    if options.report is not None:
+        events.progress(0.97, f"writing {options.report}")
+        summary["report"] = _report(options, image, made)
     if options.dicom_seg is not None:
-        from mriforge.io.dicom.seg import write_beside
+        summary["dicom_seg"] = _dicom_seg(options, summary, events)
+    if options.json is not None:
+        summary["json"] = write_text(to_json(summary, indent=2), options.json)
+    events.progress(1.0, "done")
+    return summary
 
-        method = result.get("method") or {}
-        about = {"model": method.get("name", ""), "sha256": method.get("sha256", "")}
-        source, labels = Path(options.input), Path(result["output"])
-        written = write_beside(labels, source, Path(options.dicom_seg), **about)
-        if written is None:
-            events.log("No organ was found: no DICOM segmentation is written.")
-        result["dicom_seg"] = None if written is None else str(written)
-    return result
+
+def _settings(options: Options, card: ModelCard) -> Settings:
+    from mriforge.segment.outline import Settings
+
+    views = views_of(options)
+    return Settings.of(
+        card,
+        views=views,
+        fusion=options.fusion,
+        overlap=options.overlap,
+        # The page shows it where there is something to disagree about.
+        disagreement=options.disagreement is not None
+        or (options.report is not None and len(views) > 1),
+        largest=options.largest,
+        holes=options.holes,
+        device=options.device,
+        memory_gib=options.memory,
+    )
+
+
+def _report(options: Options, image: Image, made: Outlined) -> str:
+    from mriforge.report.organs import organ_report
+
+    facts = ("method", "views", "fusion", "overlap", "cleaned", "working", "device")
+    page = organ_report(
+        options.report,
+        volume=image,
+        labels=made.labels,
+        volumes=made.figures["volumes_ml"],
+        entropy=made.entropy,
+        votes=made.votes,
+        provenance={"input": options.input, **{key: made.figures[key] for key in facts}},
+        warnings=made.figures["warnings"],
+        name=Path(options.input).name,
+    )
+    return str(page)
+
+
+def _dicom_seg(options: Options, summary: dict[str, Any], events: Events) -> str | None:
+    """The labels as a DICOM segmentation of the input; None where no organ was found."""
+    from mriforge.io.dicom.seg import write_beside
+
+    method = summary["method"]
+    about_it = {"model": method["name"], "sha256": method["sha256"]}
+    events.check_cancelled()
+    source, labels = Path(options.input), Path(summary["output"])
+    written = write_beside(labels, source, Path(options.dicom_seg), **about_it)
+    if written is None:
+        events.log("No organ was found: no DICOM segmentation is written.")
+    return None if written is None else str(written)
