@@ -1,59 +1,58 @@
-"""How much memory a network's feature maps take, found without computing them."""
+"""How much memory a network's feature maps take."""
 
 from __future__ import annotations
-
-from collections.abc import Sequence
 
 import torch
 from torch import nn
 from torch.multiprocessing.reductions import StorageWeakRef
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
-_SLACK = 1.2
-"""Work space of convolutions, weights in other layouts."""
+_SIDE = 64
+"""Pixels; large enough for any of the networks' levels."""
+_SLACK = 1.25
+"""Work space of convolutions, weights and maps in other layouts."""
 
 
-def network_bytes(model: nn.Module, shape: Sequence[int]) -> int | None:
-    """Bytes that a forward pass holds at its peak, in single precision, input included.
+@torch.inference_mode()
+def bytes_per_pixel(model: nn.Module, slices: int, device: torch.device) -> float:
+    """Bytes for each pixel of a slab that a forward pass holds at its peak, input included.
 
-    The pass runs on tensors without memory; what is alive after each operation is added up. None
-    for networks that cannot run so (that look at values).
+    Counted in a pass over a small slab: what is alive after each operation is added up. Feature
+    maps grow with the pixels, and with the number of slabs.
 
     Args:
-        model: in evaluation mode; not changed, its weights are not counted.
-        shape: of the input.
+        model: ``(b, slices, h, w)`` to anything; its weights are not counted.
+        device: of the model.
     """
-    names = [*model.named_parameters(), *model.named_buffers()]
-    hollow = {name: torch.empty_like(tensor, device="meta") for name, tensor in names}
-    try:
-        with torch.no_grad(), _Peak() as peak:
-            image = torch.empty(tuple(shape), device="meta")
-            answer = torch.func.functional_call(model, hollow, (image,))
-        del answer
-    except (RuntimeError, NotImplementedError):
-        return None
-    return int(_SLACK * peak.most)
+    slab = torch.zeros((1, slices, _SIDE, _SIDE), device=device)
+    slab = slab.contiguous(memory_format=torch.channels_last)
+    with _Peak(model) as peak:
+        answer = model(slab)
+    del answer
+    return _SLACK * (peak.most + slab.untyped_storage().nbytes()) / _SIDE**2
 
 
-class _Peak(TorchDispatchMode):
+class _Peak(TorchFunctionMode):
     """Adds up what is alive after every operation.
 
     Attributes:
         most: bytes at the peak.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.most = 0
+        self._own = {p.untyped_storage()._cdata for p in [*model.parameters(), *model.buffers()]}
         self._alive: dict[int, tuple[StorageWeakRef, int]] = {}
 
-    def __torch_dispatch__(self, function, types, arguments=(), options=None):
+    def __torch_function__(self, function, types, arguments=(), options=None):
         given = function(*arguments, **(options or {}))
         for leaf in tree_leaves(given):
             if isinstance(leaf, torch.Tensor):
                 storage = leaf.untyped_storage()
-                self._alive[storage._cdata] = (StorageWeakRef(storage), storage.nbytes())
+                if storage._cdata not in self._own:
+                    self._alive[storage._cdata] = (StorageWeakRef(storage), storage.nbytes())
         self._alive = {key: one for key, one in self._alive.items() if not one[0].expired()}
         self.most = max(self.most, sum(size for _, size in self._alive.values()))
         return given

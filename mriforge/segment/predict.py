@@ -8,6 +8,7 @@ how many are computed at once, and take half the memory. What each slab adds is 
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable
 from contextlib import nullcontext
 
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 
 from mriforge.device import GIB, is_out_of_memory, release
 from mriforge.errors import Failed, OutOfMemory
-from mriforge.segment.footprint import network_bytes
+from mriforge.segment.footprint import bytes_per_pixel
 from mriforge.segment.slabs import cut, kept, slab_starts, times_seen
 
 FULL = 10_000
@@ -56,7 +57,7 @@ class SlabPredictor:
         self._model = copy.deepcopy(model).eval().requires_grad_(False)
         self._model.to(self.device, memory_format=torch.channels_last)
         self._asked, self._log = batch, log
-        self._needs: dict[tuple[int, ...], int] = {}
+        self._each: float | None = None
         self._most: dict[tuple[int, ...], int] = {}
 
     @torch.inference_mode()
@@ -126,10 +127,10 @@ class SlabPredictor:
 
     def need(self, batch: int, size: tuple[int, ...]) -> int:
         """Bytes of the network's feature maps for ``batch`` slabs of ``(h, w)`` pixels."""
-        shape = (batch, self.slices, *size)
-        if shape not in self._needs:
-            self._needs[shape] = network_bytes(self._model, shape) or 0
-        return self._needs[shape]
+        if self._each is None:
+            self._each = bytes_per_pixel(self._model, self.slices, self.device)
+        multiple = int(getattr(self._model, "multiple", 1))
+        return int(batch * math.prod(n + -n % multiple for n in size) * self._each)
 
     @torch.inference_mode()
     def agrees(self, image: np.ndarray) -> bool:
