@@ -1,0 +1,226 @@
+"""What the benchmarks of organ segmentation share: ways of answering, scores kept as they come.
+
+No benchmark itself. :class:`Views` gives the labels of each single view, of the vote and of fused
+probabilities; :class:`Scores` keeps a JSON file of all figures, goes on from it when a benchmark
+is started again, and writes tables and box plots from it.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from mriforge.anatomy import ORGANS
+from mriforge.io.atomic import atomic_path
+from mriforge.metrics.compare_organs import compare_organs
+from mriforge.metrics.overlap import OrganScore, ScoreTable, organ_scores, pair_text
+from mriforge.segment.job import model_for_organs
+from mriforge.segment.outline import Answers, Outliner, Settings
+from mriforge.volume import Volume
+
+SINGLE = ("axial", "coronal", "sagittal")
+WAYS = (*SINGLE, "vote", "probability")
+PUBLISHED = {
+    "dice": (0.963, 0.946, 0.880, 0.954, 0.954, 0.923, 0.801, 0.870, 0.904, 0.900),
+    "jaccard": (0.929, 0.898, 0.787, 0.912, 0.913, 0.858, 0.672, 0.775, 0.825, 0.818),
+    "msd_mm": (1.072, 0.941, 1.027, 0.655, 0.645, 1.338, 1.831, 1.960, 0.630, 0.892),
+    "hd95_mm": (3.035, 2.267, 3.235, 1.791, 1.760, 4.079, 8.225, 9.092, 1.473, 2.444),
+}
+"""Table 7-5 of Chen 2021 in the order of our labels: 20 patients, T1-VIBE at 1.2 mm."""
+FIRST_TEST_SEED = 900_000
+"""Training anatomies have seeds below 100,000."""
+
+
+class Views:
+    """A trained model that is asked view by view, so that every way of fusing costs nothing more.
+
+    Args:
+        name: of the model, or its folder.
+        device: as of the command line.
+        overlap: slabs that see each slice.
+    """
+
+    def __init__(self, name: str, device: str = "auto", overlap: int = 2) -> None:
+        model, self.card = model_for_organs(name)
+        self._each = {
+            view: Outliner(
+                model, Settings.of(self.card, views=(view,), device=device, overlap=overlap)
+            )
+            for view in SINGLE
+        }
+
+    def __call__(self, volume: Volume, ways: Sequence[str]) -> dict[str, tuple[np.ndarray, float]]:
+        """Labels ``(z, y, x)`` and seconds of each way; a fused one takes what its views take."""
+        fused = set(ways) - set(SINGLE)
+        asked = [view for view in SINGLE if fused or view in ways]
+        found, whole = {}, None
+        for view in asked:
+            found[view] = timed(self._each[view].ask, volume, None, bool(fused))
+            total = found[view][0].total
+            whole = total if whole is None else whole + total
+        answers = {view: (said.views[view], seconds) for view, (said, seconds) in found.items()}
+        if fused:
+            first = found[asked[0]][0]
+            labels = {view: answers[view][0] for view in asked}
+            together = Answers(first.grid, first.working, labels, whole)
+            before = sum(seconds for _, seconds in answers.values())
+            for way in fused:
+                answer, seconds = timed(together.fused, way)
+                answers[way] = answer, before + seconds
+        return {way: answers[way] for way in ways}
+
+
+def published() -> ScoreTable:
+    """Means of Table 7-5 as a table of one case."""
+    columns = zip(*PUBLISHED.values(), strict=True)
+    scores = [OrganScore(o.label, *c, math.nan, math.nan)
+              for o, c in zip(ORGANS, columns, strict=True)]  # fmt: skip
+    return ScoreTable({"published": scores})
+
+
+@dataclass
+class Scores:
+    """Scores by group, way and case; one JSON file.
+
+    Attributes:
+        out: folder of the files.
+        name: of the files.
+        setting: what must be the same for figures to belong together.
+        kept: ``kept[group][way][case]`` = scores of the organs.
+        seconds: ``seconds[group][way]`` = list.
+    """
+
+    out: Path
+    name: str
+    setting: dict
+    kept: dict = field(default_factory=dict)
+    seconds: dict = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.out.mkdir(parents=True, exist_ok=True)
+        if self.file.is_file():
+            found = json.loads(self.file.read_text(encoding="utf-8"))
+            if found["setting"] != self.setting:
+                raise SystemExit(f"{self.file} is of another setting: {found['setting']}.")
+            self.kept, self.seconds = found["scores"], found["seconds"]
+
+    @property
+    def file(self) -> Path:
+        return self.out / f"{self.name}.json"
+
+    def has(self, group: str, way: str, case: str) -> bool:
+        return case in self.kept.get(group, {}).get(way, {})
+
+    def add(self, group, way, case, found, truth, spacing, labels, seconds=None) -> float:
+        """Scores one answer; returns its mean Dice."""
+        scores = organ_scores(found, truth, spacing, labels)
+        keep = ("label", "dice", "jaccard", "msd_mm", "hd95_mm", "volume_ml", "reference_ml")
+        rows = [[_plain(getattr(score, name)) for name in keep] for score in scores]
+        self.kept.setdefault(group, {}).setdefault(way, {})[case] = rows
+        if seconds is not None:
+            self.seconds.setdefault(group, {}).setdefault(way, []).append(round(seconds, 2))
+        return float(ScoreTable({case: scores}).overall("dice")[0])
+
+    def table(self, group: str, way: str) -> ScoreTable:
+        """All cases of one way."""
+        rows = self.kept[group][way]
+        return ScoreTable({case: [_score(row) for row in rows[case]] for case in rows})
+
+    def save(self) -> None:
+        """The JSON file."""
+        held = {"setting": self.setting, "seconds": self.seconds, "scores": self.kept}
+        with atomic_path(self.file) as partial:
+            partial.write_text(json.dumps(held), encoding="utf-8")
+
+    def finish(self, heading: str, baseline: str | None = None) -> str:
+        """Writes Markdown, a page of figures and a box plot for each group; returns the Markdown.
+
+        Args:
+            heading: of the Markdown.
+            baseline: the way that others are tested against; default: the best single view.
+        """
+        from mriforge.report.organ_scores import scores_figure
+
+        parts = [f"# {heading}\n", f"`{json.dumps(self.setting)}`\n"]
+        for group, ways in self.kept.items():
+            tables = {way: self.table(group, way) for way in ways}
+            parts += [f"\n## {group}\n", comparison(tables, baseline, self.seconds.get(group))]
+            for way, table in tables.items():
+                parts += [f"\n### {way}\n", table.to_markdown()]
+            picture = self.out / f"{self.name}_{_file_name(group)}.png"
+            with atomic_path(picture) as partial:
+                partial.write_bytes(scores_figure(tables))
+        text = "\n".join(parts)
+        with atomic_path(self.out / f"{self.name}.md") as partial:
+            partial.write_text(text, encoding="utf-8")
+        return text
+
+
+def best_single(tables: dict[str, ScoreTable]) -> str:
+    """The single view with the best mean Dice, or the first way where there is none."""
+    single = [way for way in SINGLE if way in tables] or [next(iter(tables))]
+    return max(single, key=lambda way: tables[way].overall("dice")[0])
+
+
+def comparison(
+    tables: dict[str, ScoreTable], baseline: str | None = None, seconds: dict | None = None
+) -> str:
+    """Markdown: a line for each way, with tests against the baseline."""
+    base = baseline if baseline in tables else best_single(tables)
+    lines = [
+        f"| way | cases | Dice (SD over cases) | MSD mm | 95HD mm | missed | Dice over {base} | "
+        "Wilcoxon p | organs better, p < 0.05 (Holm) | s |",
+        "|---" * 10 + "|",
+    ]
+    for way, table in tables.items():
+        mean = [table.overall(f)[0] for f in ("dice", "msd_mm", "hd95_mm")]
+        per_case = table.per_case("dice")
+        spread = float(np.nanstd(per_case, ddof=1)) if len(per_case) > 1 else math.nan
+        cells = [way, str(len(table.cases)), pair_text(mean[0], spread, 3)]
+        cells += [f"{mean[1]:.2f}", f"{mean[2]:.2f}", str(int(table.counts("missed").sum()))]
+        if way == base:
+            cells += ["–", "–", "–"]
+        else:
+            test = compare_organs(table, tables[base])
+            better = [
+                name
+                for name, one in test.organs.items()
+                if one.mean_difference > 0 and test.corrected[name] < 0.05
+            ]
+            cells += [f"{test.overall.mean_difference:+.4f}", f"{test.overall.wilcoxon_p:.2g}"]
+            cells += [", ".join(better) or "none"]
+        took = (seconds or {}).get(way)
+        cells += [f"{np.mean(took):.1f}" if took else "–"]
+        lines.append("| " + " | ".join(cells) + " |")
+    whole = published()
+    mean = [whole.overall(f)[0] for f in ("dice", "msd_mm", "hd95_mm")]
+    lines.append(
+        f"| *published, other data: 20 patients* | 20 | {mean[0]:.3f} | {mean[1]:.2f} | "
+        f"{mean[2]:.2f} | – | – | – | – | – |"
+    )
+    return "\n".join(lines) + "\n"
+
+
+def timed(work, *given):
+    """The result, and seconds."""
+    start = time.perf_counter()
+    result = work(*given)
+    return result, time.perf_counter() - start
+
+
+def _plain(value: float) -> float | None:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _score(row: list) -> OrganScore:
+    return OrganScore(*(math.nan if value is None else value for value in row))
+
+
+def _file_name(text: str) -> str:
+    return "".join(c if c.isalnum() else "_" for c in text).strip("_")
