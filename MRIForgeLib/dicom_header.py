@@ -39,6 +39,15 @@ def modality(node: Any) -> str | None:
     return (hierarchy.GetItemAttribute(item, "DICOM.Modality") or None) if item else None
 
 
+def patient_id(node: Any) -> str:
+    """The patient above a node in the subject hierarchy; empty where there is none."""
+    hierarchy = slicer.mrmlScene.GetSubjectHierarchyNode()
+    item = hierarchy.GetItemByDataNode(node) if hierarchy is not None else 0
+    if not item:
+        return ""
+    return hierarchy.GetAttributeFromItemAncestor(item, "DICOM.PatientID", "Patient") or ""
+
+
 def _value(node: Any, tag: str) -> Any:
     """A value of the header of a node's first file; None where there is none."""
     database = getattr(slicer, "dicomDatabase", None)

@@ -10,8 +10,9 @@ from slicer.i18n import tr as _
 from mriforge.errors import BadInput, MissingModel
 from mriforge.models.card import ModelCard
 from mriforge.models.store import find_model
+from mriforge.segment.doubts import extent_mm, refuse
 from mriforge.superres.scope import doubtful_range
-from mriforge.volume import Grid
+from mriforge.volume import Grid, Series
 from MRIForgeLib import model_list
 from MRIForgeLib.dicom_header import body_part, modality
 from MRIForgeLib.nodes import grid_of
@@ -23,8 +24,6 @@ from MRIForgeLib.text import duration
 TASK = "organs"
 """Models for this are offered."""
 
-_FEW_SLICES = 3
-"""Below this it is a picture, not a volume."""
 _NARROW_MM = 250.0
 """An abdomen is wider than this, a head is not."""
 _SHORT_MM = 100.0
@@ -44,12 +43,10 @@ def why_not(wishes: Wishes) -> str:
         )
     try:
         grid = grid_of(wishes.input_node, labels=False)
+        nothing = np.broadcast_to(np.uint8(0), (1, *grid.shape))
+        refuse(Series(nothing, grid, np.zeros(1)), f"'{wishes.input_node.GetName()}'")
     except BadInput as error:
         return f"{error.message} {error.hint or ''}".strip()
-    if min(grid.shape) < _FEW_SLICES:
-        return _(
-            "'{name}' is {count} slices thin: organs are outlined in volumes. Select a volume."
-        ).format(name=wishes.input_node.GetName(), count=min(grid.shape))
     if not wishes.views:
         return _("Choose at least one view.")
     if card_of(wishes.model) is None:
@@ -183,12 +180,6 @@ def _about_views(wishes: Wishes) -> list[str]:
     if len(wishes.views) == 2:
         return [_("With two views a vote has no majority where they differ: three are better.")]
     return []
-
-
-def extent_mm(grid: Grid) -> tuple[float, float, float]:
-    """Size of the box around a grid in mm: left to right, front to back, feet to head."""
-    sides = np.abs(grid.direction_matrix) * np.array(grid.spacing) * np.array(grid.stored_shape)
-    return tuple(float(size) for size in sides.sum(axis=1))
 
 
 def _range(node: Any) -> tuple[float, float]:

@@ -17,6 +17,7 @@ from mriforge.models.store import add_model, installed_models, remove_model
 from mriforge.recipes import load_recipe
 from mriforge.volume import Volume
 from MRIForgeLib.devices import Device
+from MRIForgeLib.dicom_header import patient_id
 from MRIForgeLib.exchange import send
 from MRIForgeLib.nodes import grid_of, volume_from_node
 from MRIForgeLib.segment.advice import card_of
@@ -161,27 +162,39 @@ class TuneTask:
 
 
 def send_pairs(pairs: Sequence[Pair], folder: Path) -> Generator[Any, None, Path]:
-    """Writes cases as files; returns their manifest."""
+    """Writes cases as files; returns their manifest.
+
+    Nobody's name is in it: the card of the new model keeps what it says.
+    """
     folder.mkdir()
-    entries = []
+    rows, patients = [], _patients(pairs)
     for number, (image, outlines) in enumerate(pairs, start=1):
         volume = volume_from_node(image)
         labels, organs = outlined(image, outlines)
         yield
-        name = f"case{number:03d}"
-        entries.append(
-            {
-                "subject": image.GetName(),
-                "image": f"{name}_image.nii",
-                "labels": f"{name}_labels.nii",
-                "organs": [organ.key for organ in organs],
-            }
-        )
-        yield from send(volume, folder / entries[-1]["image"])
-        yield from send(labels, folder / entries[-1]["labels"])
+        row = {
+            "subject": patients[number - 1],
+            "image": f"case{number:03d}_image.nii",
+            "labels": f"case{number:03d}_labels.nii",
+            "scheme": "organs",
+            "organs": " ".join(organ.key for organ in organs),
+        }
+        yield from send(volume.with_array(volume.array, source=""), folder / row["image"])
+        yield from send(labels, folder / row["labels"])
+        rows.append(row)
     manifest = folder / "cases.json"
-    manifest.write_text(json.dumps({"cases": entries}, indent=1), encoding="utf-8")
+    manifest.write_text(json.dumps({"cases": rows}, indent=1), encoding="utf-8")
     return manifest
+
+
+def _patients(pairs: Sequence[Pair]) -> list[str]:
+    """Who each case is, as a number: cases of one patient are learned from or judged together."""
+    known: dict[str, str] = {}
+    found = []
+    for image, _outlines in pairs:
+        key = patient_id(image) or image.GetID()
+        found.append(known.setdefault(key, f"patient {len(known) + 1}"))
+    return found
 
 
 def outlined(image: Any, outlines: Any) -> tuple[Volume, list[Organ]]:

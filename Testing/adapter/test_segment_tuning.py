@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
@@ -139,6 +140,30 @@ def test_a_model_without_a_recipe_is_refused(app, scene, tmp_path, monkeypatch) 
     add_organ_model(tmp_path / "models" / "odd", network="unet3d_small")
     with pytest.raises(BadInput, match="no recipe"):
         recipe_of("odd")
+
+
+def test_cases_are_written_without_names(lib, scene, tmp_path) -> None:
+    import slicer
+
+    from mriforge import io
+
+    tree = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
+    patient = tree.CreateSubjectItem(tree.GetSceneItemID(), "Jane Doe")
+    tree.SetItemAttribute(patient, "DICOM.PatientID", "JD-1970")
+    images = [add_image(scene, organ_image(n), OBLIQUE, f"Doe T{n}") for n in range(3)]
+    for image in images[::2]:
+        tree.CreateItem(patient, image)
+    pairs = [(image, outlines_of(image)) for image in images]
+    manifest, _ = finish(lib.send_pairs(pairs, tmp_path / "cases"))
+    rows = json.loads(manifest.read_text())["cases"]
+    assert [row["subject"] for row in rows] == ["patient 1", "patient 2", "patient 1"]
+    assert [row["organs"].split() for row in rows] == [KEYS] * 3
+    for number, row in enumerate(rows):
+        written = io.read(manifest.parent / row["image"])
+        assert np.array_equal(written.array, organ_image(number))
+        assert np.array_equal(io.read(manifest.parent / row["labels"]).array, organ_labels())
+    said = b"".join(path.read_bytes() for path in manifest.parent.iterdir())
+    assert b"Doe" not in said and b"JD-1970" not in said
 
 
 def test_the_command_gets_the_cases_and_the_model_is_kept(lib, scene, tmp_path) -> None:
