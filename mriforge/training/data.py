@@ -120,7 +120,9 @@ def read_manifest(path: str | Path) -> list[Entry]:
         BadInput: unreadable, unknown columns, missing files, a subject in two splits.
     """
     path = Path(path)
-    rows = _rows(path)
+    rows = manifest_rows(
+        path, "volumes", '[{"path": ..., "subject": ..., "split": "train", "licence": ...}, ...]'
+    )
     if not rows:
         raise BadInput(f"The manifest {path} names no volumes.", "Add at least one training image.")
     entries = [_entry(row, number, path) for number, row in enumerate(rows, 1)]
@@ -141,7 +143,15 @@ def check_split(entries: Sequence[Entry], where: str) -> None:
         raise BadInput(f"{where} has no image with split 'train'.")
 
 
-def _rows(path: Path) -> list[dict]:
+def manifest_rows(path: Path, name: str, example: str) -> list[dict[str, Any]]:
+    """Rows of a CSV file, or the list in a JSON file, bare or under ``name``.
+
+    Args:
+        example: of such a list, for messages.
+
+    Raises:
+        BadInput: unreadable, or something else.
+    """
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
@@ -152,13 +162,16 @@ def _rows(path: Path) -> list[dict]:
         tree = json.loads(text)
     except ValueError as error:
         raise BadInput(f"The manifest {path} is neither CSV nor valid JSON: {error}.") from error
-    rows = tree.get("volumes") if isinstance(tree, dict) else tree
+    rows = tree.get(name) if isinstance(tree, dict) else tree
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise BadInput(
-            f"The manifest {path} should hold a list of volumes.",
-            'Write [{"path": ..., "subject": ..., "split": "train", "licence": ...}, ...].',
-        )
+        raise BadInput(f"The manifest {path} should hold a list of {name}.", f"Write {example}.")
     return rows
+
+
+def beside(manifest: Path, text: str) -> Path:
+    """A path in a manifest: relative to it, with variables and the home folder replaced."""
+    path = Path(os.path.expandvars(text.strip())).expanduser()
+    return path if path.is_absolute() else manifest.parent / path
 
 
 def _entry(row: dict, number: int, manifest: Path) -> Entry:
@@ -174,9 +187,7 @@ def _entry(row: dict, number: int, manifest: Path) -> Entry:
     split = str(row["split"]).strip().lower()
     if split not in SPLITS:
         raise BadInput(f"{where} has the split '{split}'.", f"Use one of: {', '.join(SPLITS)}.")
-    path = Path(os.path.expandvars(str(row["path"]).strip())).expanduser()
-    if not path.is_absolute():
-        path = manifest.parent / path
+    path = beside(manifest, str(row["path"]))
     if not path.exists():
         raise BadInput(f"{where}: the image {path} is not there.", "Correct its path.")
     axes = _axes(row.get("axes"), where)

@@ -1,0 +1,346 @@
+"""Cases to learn organs from: label maps with their MR image, or without.
+
+A manifest is JSON (a list of cases, or ``{"cases": [...]}``) or CSV with the columns
+
+    labels    label map, relative to the manifest; ``${VARIABLE}`` is replaced
+    image     MR image with the same voxels; without it, images are simulated from the label map
+    ct        without ``image``: CT in Hounsfield units that shows what the map leaves out
+    scheme    what the numbers of the label map mean: ``organs`` (ours, the default), ``tissues``,
+              ``totalsegmentator``, ``btcv``, ``amos``, ... (:mod:`mriforge.synthesis.label_maps`)
+    organs    which organs are outlined, where it is fewer than the scheme has: keys as a list, or
+              separated by ``;``
+    subject   who it is; all cases of one subject are in one split
+    split     ``train`` or ``validation``; without any, some subjects are held out
+    licence   terms of use, copied into the model's card (optional)
+    contrast  free text, e.g. ``T1 VIBE`` (optional)
+
+Folders may be laid out as by ``simulate anatomies``, nnU-Net, AMOS or CHAOS
+(:mod:`mriforge.training.cases_layouts`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mriforge.anatomy import ORGANS, TissueMap
+from mriforge.errors import BadInput
+from mriforge.io import read
+from mriforge.physics.canonical import canonical_grid, on_grid, turned
+from mriforge.synthesis.label_maps import (
+    SCHEMES,
+    organ_labels,
+    scheme_of,
+    tissue_map,
+    whole_numbers,
+)
+from mriforge.training.data import SPLITS, beside, manifest_rows
+from mriforge.volume import Series, Volume
+
+SIMULATED = "simulated"
+"""Contrast of tissue maps that no person belongs to."""
+_COLUMNS = (
+    "labels", "image", "ct", "scheme", "organs", "subject", "split", "licence", "contrast"
+)  # fmt: skip
+_EXAMPLE = '{"cases": [{"image": ..., "labels": ..., "subject": ...}, ...]}'
+_FIFTH, _HELD_OUT = 5, 16
+"""Without splits every fifth subject is held out, or fewer, so that they are about 16."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """A label map, with its MR image or without.
+
+    Attributes:
+        labels: label map; a folder of pictures where the image is a DICOM series.
+        subject: who it is.
+        split: ``train`` or ``validation``.
+        image: MR image with the same voxels; None: images are simulated.
+        ct: CT of what ``labels`` outlines, where there is no ``image``.
+        scheme: a key of :data:`mriforge.synthesis.label_maps.SCHEMES`.
+        meaning: our organ label (0: none) of each number of the map, in the place of ``scheme``.
+        organs: our labels that are outlined; others cannot be learned from it. Without any: all
+            that the scheme, or ``meaning``, has.
+
+    Raises:
+        BadInput: an unknown scheme.
+    """
+
+    labels: Path
+    subject: str
+    split: str = ""
+    image: Path | None = None
+    ct: Path | None = None
+    scheme: str = "organs"
+    meaning: tuple[tuple[int, int], ...] = ()
+    organs: tuple[int, ...] = ()
+    licence: str = ""
+    contrast: str = ""
+
+    def __post_init__(self) -> None:
+        known = scheme_of(self.scheme).organs
+        if self.meaning:
+            known = tuple(sorted({organ for _, organ in self.meaning if organ}))
+        object.__setattr__(self, "organs", self.organs or known)
+
+
+def read_cases(path: str | Path) -> list[Case]:
+    """The cases of a manifest or a folder, each with a split.
+
+    Without splits every fifth subject in the order of names is held out for validation, of large
+    collections fewer, of two to four subjects the last one, of one none.
+
+    Raises:
+        BadInput: neither of the two, no cases, missing files, unknown columns, schemes or organs,
+            splits for some subjects only, a subject in two splits, none to train on.
+    """
+    from mriforge.training.cases_layouts import cases_of_folder
+
+    path = Path(path)
+    if not path.exists():
+        raise BadInput(f"{path} is not there.", "Give a manifest or a folder of labelled images.")
+    cases = cases_of_folder(path) if path.is_dir() else cases_of_manifest(path)
+    if not cases:
+        raise BadInput(f"{path} names no cases.", "Add at least one label map.")
+    for case in cases:
+        for kind, file in (("label map", case.labels), ("image", case.image), ("CT", case.ct)):
+            if file is not None and not file.exists():
+                raise BadInput(
+                    f"{path}: the {kind} {file} of '{case.subject}' is not there.",
+                    "Correct its name, or leave this case out.",
+                )
+    return with_splits(cases, str(path))
+
+
+def cases_of_manifest(path: Path) -> list[Case]:
+    """Cases of a manifest as they are written there, splits and files unchecked."""
+    rows = manifest_rows(path, "cases", _EXAMPLE)
+    return [_case(row, f"Case {n} of the manifest {path}", path) for n, row in enumerate(rows, 1)]
+
+
+def _case(row: dict[str, Any], where: str, manifest: Path) -> Case:
+    unknown = [str(key) for key in row if key not in _COLUMNS]
+    if unknown:
+        raise BadInput(
+            f"{where} has the unknown column '{unknown[0]}'.", f"Columns: {', '.join(_COLUMNS)}."
+        )
+    texts = {key: str(row.get(key) or "").strip() for key in _COLUMNS if key != "organs"}
+    for key in ("labels", "subject"):
+        if not texts[key]:
+            raise BadInput(f"{where} has no '{key}'.")
+    split = texts["split"].lower()
+    if split and split not in SPLITS:
+        raise BadInput(f"{where} has the split '{split}'.", f"Use one of: {', '.join(SPLITS)}.")
+    if texts["ct"] and texts["image"]:
+        raise BadInput(
+            f"{where} has an MR image and a CT.", "Give the image; a CT helps where there is none."
+        )
+    scheme = texts["scheme"] or "organs"
+    if scheme not in SCHEMES:
+        raise BadInput(f"{where} has the scheme '{scheme}'.", f"Use one of: {', '.join(SCHEMES)}.")
+    files = {
+        key: beside(manifest, texts[key]) if texts[key] else None
+        for key in ("labels", "image", "ct")
+    }
+    return Case(
+        **files,
+        subject=texts["subject"],
+        split=split,
+        scheme=scheme,
+        organs=_outlined(row.get("organs"), scheme, where),
+        licence=texts["licence"],
+        contrast=texts["contrast"],
+    )
+
+
+def _outlined(value: Any, scheme: str, where: str) -> tuple[int, ...]:
+    """Our labels of organs that a manifest names; all of the scheme without names."""
+    known = scheme_of(scheme).organs
+    if not value:
+        return known
+    keys = value.split(";") if isinstance(value, str) else value
+    numbers = {ORGANS[label - 1].key: label for label in known}
+    found = []
+    for key in keys if isinstance(keys, list) else [keys]:
+        name = str(key).strip().lower()
+        if name not in numbers:
+            raise BadInput(
+                f"{where}: '{key}' is not an organ of the scheme '{scheme}'.",
+                f"Its organs are {', '.join(numbers)}.",
+            )
+        found.append(numbers[name])
+    return tuple(sorted(set(found)))
+
+
+def with_splits(cases: Sequence[Case], where: str) -> list[Case]:
+    """The same cases, each with a split.
+
+    Raises:
+        BadInput: see :func:`read_cases`.
+    """
+    told: dict[str, str] = {}
+    for case in cases:
+        if case.split and told.setdefault(case.subject, case.split) != case.split:
+            raise BadInput(
+                f"The subject '{case.subject}' is in two splits of {where}.",
+                "Put all images of a subject into 'train' or all into 'validation'.",
+            )
+    if not told:
+        told = _drawn({case.subject for case in cases})
+    untold = [case.subject for case in cases if case.subject not in told]
+    if untold:
+        raise BadInput(
+            f"{where} gives a split for some subjects, but none for '{untold[0]}'.",
+            "Give every subject 'train' or 'validation', or none.",
+        )
+    if "train" not in told.values():
+        raise BadInput(f"{where} has no case with split 'train'.")
+    return [dataclasses.replace(case, split=told[case.subject]) for case in cases]
+
+
+def _drawn(subjects: set[str]) -> dict[str, str]:
+    """Splits of subjects for whom none is given."""
+    names = sorted(subjects)
+    every = max(_FIFTH, math.ceil(len(names) / _HELD_OUT))
+    held_out = names[every - 1 :: every] or names[1:][-1:]
+    return {name: SPLITS[name in held_out] for name in names}
+
+
+def load_tissues(case: Case, spacing: float) -> TissueMap:
+    """A case without image as tissues on a grid along LPS.
+
+    Args:
+        spacing: voxel size in mm.
+
+    Raises:
+        BadInput: not a label map, other labels than the scheme has, none at all, a CT elsewhere.
+    """
+    with _naming(case.labels):
+        labels, scheme = _volume(case.labels), case.scheme
+        if case.meaning:
+            labels, scheme = labels.with_array(_meant(labels.array, case)), "organs"
+        found = tissue_map(
+            labels,
+            scheme,
+            image=None if case.ct is None else _volume(case.ct),
+            spacing=spacing,
+            subject=case.subject,
+            source=_source(case),
+        )
+    return dataclasses.replace(found, organs=case.organs)
+
+
+def _source(case: Case) -> dict[str, str]:
+    name = "simulated abdomen" if case.contrast == SIMULATED else case.labels.name
+    return {"source": name, "licence": case.licence}
+
+
+def load_pair(case: Case, spacing: float) -> tuple[Volume, np.ndarray]:
+    """Image and organ labels on one grid along LPS.
+
+    Args:
+        case: one with an image.
+        spacing: voxel size in mm.
+
+    Returns:
+        the image, float32, and labels ``(z, y, x)`` uint8 on its grid; organs that the case does
+        not outline are background.
+
+    Raises:
+        BadInput: image and label map in different places, an image without contrast or with
+            voxels that are not numbers, not a label map, other labels than the scheme has, none
+            of the organs.
+    """
+    image = _volume(case.image)
+    with _naming(case.image):
+        if not np.isfinite(image.array).all():
+            raise BadInput("It has voxels that are not numbers.", "Set them to the background.")
+        if image.array.min() == image.array.max():
+            raise BadInput("All voxels have the same value.", "Give the MR image.")
+    labels = _labels(case)
+    close = labels.grid.matches(image.grid, 0.1 * min(image.grid.spacing))
+    if not close and turned(labels.grid, image.grid) is None:
+        raise BadInput(
+            f"The label map {case.labels} and the image {case.image} do not have the same voxels: "
+            f"{_where(labels)}, and {_where(image)}.",
+            "Resample the label map onto its image, by nearest neighbour.",
+        )
+    grid = canonical_grid(image.grid, spacing)
+    with _naming(case.labels):
+        numbers = on_grid(labels, grid, labels=True).array
+        found = numbers.astype(np.uint8) if case.meaning else organ_labels(numbers, case.scheme)
+        found[~np.isin(found, case.organs)] = 0
+        if not found.any():
+            raise BadInput(
+                "It outlines none of the organs.",
+                "Check that its numbers are those of its scheme: "
+                f"{'dataset.json' if case.meaning else case.scheme}.",
+            )
+    return on_grid(image, grid), found
+
+
+def _labels(case: Case) -> Volume:
+    """The label map with whole numbers on its own grid: ours where ``meaning`` says so."""
+    if case.labels.is_dir():
+        from mriforge.io.drawn import read_drawn
+
+        return read_drawn(case.labels, case.image)
+    with _naming(case.labels):
+        labels = _volume(case.labels)
+        numbers = _meant(labels.array, case) if case.meaning else whole_numbers(labels.array)
+    return labels.with_array(numbers)
+
+
+def _meant(array: np.ndarray, case: Case) -> np.ndarray:
+    """Our labels by the names that a data set gives its numbers."""
+    numbers, table = whole_numbers(array), dict(case.meaning)
+    present = np.unique(numbers).tolist()
+    unknown = [number for number in present if number and number not in table]
+    if unknown:
+        raise BadInput(
+            f"The label map has the label {unknown[0]}, which dataset.json does not name.",
+            f"It names {', '.join(map(str, sorted(table)))}.",
+        )
+    ours = np.zeros(max(present) + 1, dtype=np.uint8)
+    for number in present:
+        ours[number] = table.get(number, 0)
+    return ours[numbers]
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Puts the name of a file before what is wrong with it."""
+    try:
+        yield
+    except BadInput as error:
+        if str(path) in error.message:
+            raise
+        raise BadInput(f"{path}: {error.message}", error.hint) from error
+
+
+def _volume(path: Path) -> Volume:
+    """A file or DICOM folder as one volume."""
+    found = read(path)
+    if not isinstance(found, Series):
+        return found
+    if len(found.array) != 1:
+        raise BadInput(
+            f"{path} is a series of {len(found.array)} volumes.", "Give one volume of it."
+        )
+    return Volume(found.array[0], found.grid, found.metadata)
+
+
+def _where(volume: Volume) -> str:
+    """A grid for people."""
+    grid = volume.grid
+    size = " x ".join(map(str, grid.stored_shape))
+    spacing = " x ".join(f"{value:.3g}" for value in grid.spacing)
+    corner = ", ".join(f"{value:.1f}" for value in grid.origin)
+    return f"{size} voxels of {spacing} mm from ({corner}) mm"
