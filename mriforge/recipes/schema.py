@@ -205,6 +205,9 @@ class OrganSpec:
         synthetic: share of steps with an image made from a tissue map, where there are both.
         volumes: simulated volumes kept at a time, each of a contrast and a deformation of its own.
         slabs: slabs that are cut from a simulated volume before it is made anew.
+        random_contrast: share of simulated images in which every tissue is as bright as chance
+            wants; the others follow an MR sequence.
+        deformation: how far simulated subjects differ from their tissue map.
     """
 
     spacing: float = 1.2
@@ -221,6 +224,8 @@ class OrganSpec:
     synthetic: float = 1.0
     volumes: int = 4
     slabs: int = 8
+    random_contrast: float = 0.4
+    deformation: Literal["whole", "weaker", "none"] = "whole"
 
 
 @dataclass(frozen=True)

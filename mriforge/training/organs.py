@@ -60,12 +60,18 @@ def standardised(image: np.ndarray) -> np.ndarray:
     return (image - image.mean()) / max(float(image.std()), 1e-12)
 
 
-def made_from(tissues: TissueMap, seed: Sequence[int]) -> Labelled:
-    """A new image of new anatomy from a tissue map."""
-    from mriforge.synthesis import synthesise
+def made_from(tissues: TissueMap, seed: Sequence[int], spec: OrganSpec) -> Labelled:
+    """A new image of new anatomy from a tissue map, as different as the recipe says."""
+    from mriforge.synthesis import DeformSpec, RenderSpec, synthesise
 
     number = int(np.random.SeedSequence(list(seed)).generate_state(1, np.uint64)[0])
-    image, labels = synthesise(tissues, number)
+    far = {"whole": DeformSpec(), "weaker": DeformSpec().weaker(), "none": DeformSpec.none()}
+    image, labels = synthesise(
+        tissues,
+        number,
+        deform_spec=far[spec.deformation],
+        render_spec=RenderSpec(random_contrast=spec.random_contrast),
+    )
     return Labelled(
         standardised(image.array), labels, tissues.subject, tissues.organs, tissues.source
     )
@@ -102,29 +108,35 @@ class OrganSampler:
 
     def batch(self, step: int) -> Batch:
         """Batch number ``step``."""
+        first = step * self.spec.batch
+        cases = [self._case(first + number) for number in range(self.spec.batch)]
+        organs = cases[0].organs
+        # One loss judges the batch: whoever outlines other organs than the first gives way to it.
+        cases = [case if case.organs == organs else cases[0] for case in cases]
         rng = np.random.default_rng([self.seed, self.rank, step])
-        case = self._case(step, rng)
-        slabs = [draw_slab(case.image, case.labels, self.spec, rng) for _ in range(self.spec.batch)]
+        slabs = [draw_slab(case.image, case.labels, self.spec, rng) for case in cases]
         size = [max(s[0].shape[axis] for s in slabs) for axis in (1, 2)]
         images = torch.stack([_filled(image, size, float(image.min())) for image, _ in slabs])
         labels = torch.stack([_filled(labels, size, 0) for _, labels in slabs])
         images, labels = images.to(self.device), labels.to(self.device)
         if self.device.type == "cpu":
             images = images.contiguous(memory_format=torch.channels_last)
-        return Batch(images, OrganTarget(labels, case.organs))
+        return Batch(images, OrganTarget(labels, organs))
 
-    def _case(self, step: int, rng: np.random.Generator) -> Labelled:
+    def _case(self, number: int) -> Labelled:
+        """The volume that slab number ``number`` of the run is cut from."""
+        rng = np.random.default_rng([self.seed, self.rank, 1, number])
         simulated = rng.random() < self.spec.synthetic
         if self.labelled and not (self.maps and simulated):
             return self.labelled[int(rng.integers(len(self.labelled)))]
-        slot = step % self.spec.volumes
+        turn, slot = divmod(number, self.spec.volumes)
         ahead = slot * self.spec.slabs // self.spec.volumes
-        number = (step // self.spec.volumes + ahead) // self.spec.slabs
+        generation = (turn + ahead) // self.spec.slabs
         kept = self._kept.get(slot)
-        if kept is None or kept[0] != number:
-            seed = [self.seed, self.rank, slot, number]
+        if kept is None or kept[0] != generation:
+            seed = [self.seed, self.rank, 2, slot, generation]
             who = int(np.random.default_rng(seed).integers(len(self.maps)))
-            kept = self._kept[slot] = (number, made_from(self.maps[who], seed))
+            kept = self._kept[slot] = (generation, made_from(self.maps[who], seed, self.spec))
         return kept[1]
 
 
@@ -154,7 +166,11 @@ class HeldOutOrgans:
         self.volumes = []
         for number in spread.round().astype(int):
             case = cases[number]
-            made = case if isinstance(case, Labelled) else made_from(case, [_HELD_OUT, number])
+            made = (
+                case
+                if isinstance(case, Labelled)
+                else made_from(case, [_HELD_OUT, number], self.spec)
+            )
             self.volumes.append(made)
             if events is not None:
                 events.check_cancelled()
