@@ -13,12 +13,14 @@ import numpy as np
 
 from mriforge.anatomy import NUMBER, ORGAN_OF_TISSUE, ORGANS, TISSUES, TissueMap
 from mriforge.errors import BadInput
-from mriforge.synthesis.grids import canonical_grid, on_grid
+from mriforge.physics.canonical import canonical_grid, on_grid
 from mriforge.synthesis.torso import filled_from_ct, refuse_other_than_ct
 from mriforge.synthesis.torso_invented import filled_by_invention
 from mriforge.synthesis.vertebrae import posterior_elements
 from mriforge.volume import Grid, Volume
 
+_OUTSIDE = -1000.0
+"""Hounsfield units of air."""
 _ROOM_MM = np.array([[48.0, 48.0], [72.0, 48.0]])
 """Free space before and after the organs of a map without a CT, toward back and sides."""
 
@@ -242,16 +244,28 @@ def tissue_map(
     if not numbers.any():
         raise BadInput(f"Nothing is labelled in {name}.", "Give a map with organs.")
     grid = canonical_grid(labels.grid, spacing)
-    placed = on_grid(labels.with_array(numbers.astype(np.int16)), grid, labels=True)
+    placed = on_grid(labels.with_array(_merged(numbers, known)), grid, labels=True)
     tissues = tissues_of(placed.array, scheme)
     if image is not None:
         refuse_other_than_ct(image.array)
         _refuse_elsewhere(labels, image, name)
-        tissues = filled_from_ct(tissues, on_grid(image, grid, fill=-1000.0).array, spacing)
+        ct = image.with_array(np.nan_to_num(image.array, nan=_OUTSIDE))
+        tissues = filled_from_ct(tissues, on_grid(ct, grid, fill=_OUTSIDE).array, spacing)
     elif not known.whole_body:
         tissues, grid = _with_room(tissues, grid)
         tissues = filled_by_invention(tissues, spacing)
     return TissueMap(tissues, grid, name, known.organs, dict(source or {}))
+
+
+def _merged(numbers: np.ndarray, scheme: Scheme) -> np.ndarray:
+    """One label for each tissue but vertebrae: no seams between ribs or lobes, and less work."""
+    present = np.unique(numbers).tolist()
+    table = np.arange(max(present) + 1, dtype=np.int32)
+    first: dict[int, int] = {}
+    for label in present:
+        if label not in scheme.whole_vertebrae:
+            table[label] = first.setdefault(scheme.tissues[label], label)
+    return table[numbers]
 
 
 def _with_room(tissues: np.ndarray, grid: Grid) -> tuple[np.ndarray, Grid]:
