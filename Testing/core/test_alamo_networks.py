@@ -23,7 +23,9 @@ PUBLISHED = {  # table 7-1
 
 def tiny(**options):
     """A DenseUnet of two growing maps and four slices."""
-    return build("denseunet_small", **{"growth": 2, "slices": 4, **options})
+    return build(
+        "denseunet_small", **{"growth": 2, "slices": 4, "normalisation": "none", **options}
+    )
 
 
 @pytest.mark.parametrize("normalisation", ["none", "batch"])
@@ -93,7 +95,7 @@ def test_classes_come_before_slices() -> None:
 def test_a_fresh_network_keeps_the_scale(name: str, normalisation: str) -> None:
     torch.manual_seed(0)
     width = {} if name.startswith("dense") else {"width": 8}
-    net = build(name, normalisation=normalisation, deep_supervision=True, **width)
+    net = build(name, normalisation=normalisation, slices=20, deep_supervision=True, **width)
     with torch.no_grad():
         found = net(torch.randn(1, 20, 64, 96))
     assert all(0.1 < float(part.std()) < 3 for part in found)

@@ -5,6 +5,11 @@ gets the T1 map, the tissues, the true bins of every readout and the true factor
 
 `factors`: a folder of pairs to train MALIBU on, gridded and true spatial factors of --count random
 subjects in random shapes. It goes on where it was stopped.
+
+`abdomen`: an MR image of a random torso with all ten organs; --labels and --tissues get the truth.
+
+`anatomies`: a folder of --count torsos as tissue maps, to train organ segmentation on images that
+are made of them. It goes on where it was stopped.
 """
 
 from __future__ import annotations
@@ -41,9 +46,12 @@ class Options:
     """Options of ``simulate``."""
 
     what: str = option(
-        "text", "what is simulated", positional="KIND", choices=("multitasking", "factors")
+        "text",
+        "what is simulated",
+        positional="KIND",
+        choices=("multitasking", "factors", "abdomen", "anatomies"),
     )
-    output: str = option("text", "raw data (ISMRMRD .h5), or folder of pairs", positional="OUT")
+    output: str = option("text", "raw data (ISMRMRD .h5), image, or folder", positional="OUT")
     truth: str | None = option("folder", "folder for the truth", default=None)
     seed: int = option("integer", "subject; 0 is the standard one", default=0, at_least=0)
     matrix: int = option("integer", "pixels of the image", default=160, at_least=16, at_most=512)
@@ -74,15 +82,38 @@ class Options:
     rank: int = option(
         "integer", "components of the true factors", default=32, at_least=1, at_most=64
     )
-    count: int = option("integer", "factors: pairs for training", default=512, at_least=1)
+    count: int = option(
+        "integer", "factors: pairs for training; anatomies: torsos", default=512, at_least=1
+    )
     variants: int = option("integer", "factors: pairs of each scan", default=16, at_least=1)
     iterative: bool = option("flag", "factors: iterative labels too (slow)", default=False)
+    labels: str | None = option("output", "abdomen: write the organ labels here", default=None)
+    tissues: str | None = option("output", "abdomen: write the tissues here", default=None)
+    spacing: float = option(
+        "number", "abdomen, anatomies: voxel size", default=3.0, at_least=0.8, at_most=6.0,
+        metavar="MM",
+    )  # fmt: skip
+    breath: float | None = option(
+        "number", "abdomen, anatomies: 0 expiration to 1 deep inspiration (default: drawn)",
+        default=None, at_least=0, at_most=1,
+    )  # fmt: skip
+    contrast: int | None = option(
+        "integer", "abdomen: which random contrast and scanner (default: the seed)",
+        default=None, at_least=0,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
 class _RawFile:
     output: str = option("output", "raw data", positional="OUT", suffixes=SUFFIXES)
     truth: str | None = option("folder", "folder for the truth", default=None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Image:
+    output: str = option("output", "MR image", positional="OUT")
+    labels: str | None = option("output", "organ labels", default=None)
+    tissues: str | None = option("output", "tissues", default=None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,6 +141,12 @@ def check(options: Options) -> None:
     """Outputs that cannot be written, an odd matrix, more than fits in memory, or no h5py."""
     from importlib.util import find_spec
 
+    if options.what == "abdomen":
+        check_paths(_Image(output=options.output, labels=options.labels, tissues=options.tissues))
+        return
+    if options.what == "anatomies":
+        check_paths(_PairFolder(output=options.output))
+        return
     pairs = options.what == "factors"
     if pairs:
         check_paths(_PairFolder(output=options.output))
@@ -152,8 +189,8 @@ def _memory_gib() -> float | None:
 
 def run(options: Options, events: Events) -> dict[str, Any]:
     """Draws the subject, scans it, writes raw data and truth; or many subjects, and pairs."""
-    if options.what == "factors":
-        return _pairs(options, events)
+    if options.what in _OTHERS:
+        return _OTHERS[options.what](options, events)
     from mriforge.io.atomic import atomic_path
     from mriforge.io.ismrmrd import write_ismrmrd
     from mriforge.phantoms.multitasking import scan, subject
@@ -190,6 +227,15 @@ def _pairs(options: Options, events: Events) -> dict[str, Any]:
         options.output, options.count, options.seed, PairOptions(**shared), events=events
     )
     return {"output": options.output, **made}
+
+
+def _of_abdomens(options: Options, events: Events) -> dict[str, Any]:
+    from mriforge.jobs import simulate_abdomen
+
+    return getattr(simulate_abdomen, options.what)(options, events)
+
+
+_OTHERS = {"factors": _pairs, "abdomen": _of_abdomens, "anatomies": _of_abdomens}
 
 
 def _write_truth(
