@@ -16,6 +16,7 @@ from mriforge.anatomy import CLASSES, VIEWS
 from mriforge.losses.organs import (
     OrganLoss,
     OrganTarget,
+    class_weights,
     downsampled,
     known_shares,
     present_dice,
@@ -158,6 +159,16 @@ def test_the_terms_are_cross_entropy_and_dice() -> None:
         dice.append(2 * overlap / (share[:, label].sum() + truth.sum()))
     found = present_dice(whole.log_softmax(1), labels.long())
     assert torch.allclose(found, 1 - torch.stack(dice).mean(), atol=1e-5)
+
+
+def test_rare_classes_weigh_more() -> None:
+    labels = torch.tensor([0] * 90 + [1] * 9 + [2])
+    assert torch.allclose(class_weights(labels, 0.0), torch.ones(CLASSES, dtype=torch.double))
+    weight = class_weights(labels, 0.5)
+    assert weight[1] / weight[0] == pytest.approx(10**0.5)
+    assert weight[2] / weight[1] == pytest.approx(3)
+    counted = class_weights(labels, 1.0)
+    assert counted[2] / counted[0] == pytest.approx(90)
 
 
 @given(hidden=st.sets(st.integers(1, 10), max_size=9), seed=st.integers(0, 99))

@@ -80,9 +80,10 @@ class AugmentationSpec:
 class LossSpec:
     """Weights of the terms; ``perceptual_network`` names a trained model.
 
-    ``balance`` divides every patch by the error of its input. ``weight_l1`` and ``weight_l2``
-    regularise the weights (not the biases): their sums of ``|w|`` and of ``w^2 / 2``, averaged
-    over the layers or added (``weight_sum``).
+    ``class_balance``: organs' cross-entropy weighs classes by this power of one over their
+    frequency in the batch. ``balance`` divides every patch by the error of its input.
+    ``weight_l1`` and ``weight_l2`` regularise the weights (not the biases): their sums of ``|w|``
+    and of ``w^2 / 2``, averaged over the layers or added (``weight_sum``).
     """
 
     l1: float = 0.0
@@ -91,6 +92,7 @@ class LossSpec:
     perceptual: float = 0.0
     perceptual_network: str = "pln_small"
     cross_entropy: float = 0.0
+    class_balance: float = 0.0
     dice: float = 0.0
     balance: bool = False
     weight_l1: float = 0.0
