@@ -2,13 +2,14 @@
 
     python Testing/benchmarks/organs_ablation.py ANATOMIES OUT [--minutes 20] [--count 12]
         [--recipe denseunet_small] [--spacing 3] [--device auto]
+        [--deformation none|weaker|whole] [--random-contrast 0.4]
 
 ANATOMIES is a folder of `mriforge simulate anatomies` (seeds below 100,000). Every variant of the
 recipe is trained on it from nothing for --minutes: the baseline (flips only), then with projective
 deformation (PD), deep supervision (DS) and all three views (MTT). Each is judged by its axial view
 on --count simulated torsos with seeds from 900,000 on; the last one also by the vote of its three
 views (MTI). The published figures come from 1,000,000 steps on 66 patients at 1.2 mm with a network
-of four times the width: only the order can be compared. Trainings that exist in OUT are not
+of three times the width: only the order can be compared. Trainings that exist in OUT are not
 repeated. Writes OUT/organs_ablation.json, .md and a box plot.
 """
 
@@ -18,13 +19,11 @@ import argparse
 import json
 from pathlib import Path
 
-from organ_runs import FIRST_TEST_SEED, Scores, Views
+from organ_runs import FIRST_TEST_SEED, Scores, Views, add_image_options, torso
 
 from mriforge import allocator
 from mriforge.events import Events
 from mriforge.metrics.compare_organs import compare_organs
-from mriforge.phantoms.abdomen import draw
-from mriforge.synthesis import synthesise
 from mriforge.training.job import train
 
 STEPS = {
@@ -102,16 +101,26 @@ def main() -> None:
     parser.add_argument("--recipe", default="denseunet_small")
     parser.add_argument("--spacing", type=float, default=3.0)
     parser.add_argument("--device", default="auto")
+    add_image_options(parser)
     chosen = parser.parse_args()
     allocator.tune()
-    setting = {"recipe": chosen.recipe, "minutes": chosen.minutes, "spacing_mm": chosen.spacing}
+    setting = {
+        name: getattr(chosen, name)
+        for name in ("recipe", "minutes", "spacing", "deformation", "random_contrast")
+    }
+        "recipe": chosen.recipe,
+        "minutes": chosen.minutes,
+        "spacing_mm": chosen.spacing,
+        "deformation": chosen.deformation,
+        "random_contrast": chosen.random_contrast,
+    }
     scores, group = Scores(chosen.out, "organs_ablation", setting), f"{chosen.minutes:g} minutes"
     for row, (variant, way) in STEPS.items():
         views = Views(str(trained(variant, chosen)), chosen.device)
         for seed in range(FIRST_TEST_SEED, FIRST_TEST_SEED + chosen.count):
             if scores.has(group, row, f"torso {seed}"):
                 continue
-            image, labels = synthesise(draw(seed, spacing=chosen.spacing), seed)
+            image, labels = torso(seed, chosen.spacing, chosen)
             found, seconds = views(image, (way,))[way]
             spacing = image.grid.spacing
             scores.add(group, row, f"torso {seed}", found, labels, spacing, range(1, 11), seconds)

@@ -1,7 +1,8 @@
 """Organs of real people's label maps, rendered as MR of contrasts that no network has seen.
 
     python Testing/benchmarks/organs_ct.py DATA OUT [--contrasts 10] [--model denseunet_small]
-        [--ways axial,coronal,sagittal,vote,probability] [--spacing 3] [--device auto]
+        [--ways axial,coronal,sagittal,vote,probability] [--spacing 3]
+        [--random-contrast 0.4] [--device auto]
 
 DATA is the folder of real volumes; its label maps of CT scans are turned into tissue maps (fat,
 muscle and lung from the CT where there is one) and rendered --contrasts times each, not deformed:
@@ -22,7 +23,7 @@ from organ_runs import FIRST_TEST_SEED, WAYS, Scores, Views
 from mriforge import allocator
 from mriforge.anatomy import ORGANS
 from mriforge.io import read
-from mriforge.synthesis import render
+from mriforge.synthesis import RenderSpec, render
 from mriforge.synthesis.label_maps import tissue_map
 
 MAPS = {
@@ -44,13 +45,20 @@ def main() -> None:
     parser.add_argument("--maps", default=",".join(MAPS))
     parser.add_argument("--ways", default=",".join(WAYS))
     parser.add_argument("--spacing", type=float, default=3.0)
+    parser.add_argument("--random-contrast", type=float, default=RenderSpec().random_contrast)
     parser.add_argument("--device", default="auto")
     chosen = parser.parse_args()
     allocator.tune()
     views = Views(chosen.model, chosen.device)
     card = views.card
     ways = tuple(chosen.ways.split(","))
-    setting = {"model": card.name, "sha256": card.sha256, "spacing_mm": chosen.spacing}
+    setting = {
+        "model": card.name,
+        "sha256": card.sha256,
+        "spacing_mm": chosen.spacing,
+        "random_contrast": chosen.random_contrast,
+    }
+    contrast = RenderSpec(random_contrast=chosen.random_contrast)
     scores = Scores(chosen.out, "organs_ct", setting)
     for name in chosen.maps.split(","):
         file, scheme, ct = MAPS[name]
@@ -74,7 +82,7 @@ def main() -> None:
             case = f"contrast {FIRST_TEST_SEED + number}"
             if all(scores.has(name, way, case) for way in ways):
                 continue
-            image = render(tissues, np.random.default_rng(FIRST_TEST_SEED + number))
+            image = render(tissues, np.random.default_rng(FIRST_TEST_SEED + number), contrast)
             line = []
             for way, (found, seconds) in views(image, ways).items():
                 dice = scores.add(

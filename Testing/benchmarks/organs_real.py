@@ -25,11 +25,11 @@ from mriforge.jobs import Request, run_request
 from mriforge.volume import as_series
 
 SCANS = {
-    "localiser": ("abdomen/UKRIN_Ax_localiser_bTFE_enh.dcm", None),
-    "b0map": ("abdomen/UKRIN_Cor_B0map_2echo_enh.dcm", 0),
-    "molli": ("dynamic/mdreg_kidney_MOLLI_2sl_8TI.nii.gz", -1),
+    "localiser": ("abdomen/UKRIN_Ax_localiser_bTFE_enh.dcm", None, None),
+    "b0map": ("abdomen/UKRIN_Cor_B0map_2echo_enh.dcm", "501-M", 0),
+    "molli": ("dynamic/mdreg_kidney_MOLLI_2sl_8TI.nii.gz", None, -1),
 }
-"""Name to (file, the frame that is outlined where a series has several contrasts)."""
+"""Name to (file, DICOM series, the frame that is outlined where there are several contrasts)."""
 USUAL_ML = {
     "liver": (1000, 2200),
     "spleen": (80, 350),
@@ -50,10 +50,10 @@ def main() -> None:
     chosen = parser.parse_args()
     chosen.out.mkdir(parents=True, exist_ok=True)
     for name in chosen.only.split(","):
-        file, frame = SCANS[name]
+        file, part, frame = SCANS[name]
         source = chosen.data / file
         if frame is not None:
-            series = as_series(read(source))
+            series = as_series(read(source, series=part))
             print(f"{name}: frame {frame % len(series)} of {len(series)}", flush=True)
             source = write(series[frame % len(series)], chosen.out / f"{name}_image.nii.gz")
         outputs = {

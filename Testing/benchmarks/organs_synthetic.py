@@ -2,10 +2,12 @@
 
     python Testing/benchmarks/organs_synthetic.py OUT [--count 30] [--spacings 3,1.5]
         [--model denseunet_small] [--ways axial,coronal,sagittal,vote,probability] [--device auto]
+        [--deformation none|weaker|whole] [--random-contrast 0.4]
 
-Anatomies have seeds from 900,000 on (training: below 100,000), and so have their deformation and
-contrast. Every torso is drawn and rendered at each voxel size and outlined; scores are against the
-simulation's own labels on that grid. Writes OUT/organs_synthetic.json, .md and box plots; goes on
+Anatomies and contrasts have seeds from 900,000 on (training: below 100,000). Every torso is drawn
+and rendered at each voxel size and outlined; scores are against the simulation's own labels on that
+grid. --random-contrast is the share of images in which every tissue is as bright as chance wants;
+the others follow an MR sequence. Writes OUT/organs_synthetic.json, .md and box plots; goes on
 from there when it is started again. Tests: Wilcoxon signed-rank over torsos, against the single
 view with the best mean Dice (chosen on these same torsos, which favours it).
 """
@@ -15,11 +17,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from organ_runs import FIRST_TEST_SEED, WAYS, Scores, Views
+from organ_runs import FIRST_TEST_SEED, WAYS, Scores, Views, add_image_options, torso
 
 from mriforge import allocator
-from mriforge.phantoms.abdomen import draw
-from mriforge.synthesis import synthesise
 
 
 def main() -> None:
@@ -30,19 +30,26 @@ def main() -> None:
     parser.add_argument("--model", default="denseunet_small")
     parser.add_argument("--ways", default=",".join(WAYS))
     parser.add_argument("--device", default="auto")
+    add_image_options(parser)
     chosen = parser.parse_args()
     allocator.tune()
     views = Views(chosen.model, chosen.device)
     card = views.card
     ways = tuple(chosen.ways.split(","))
-    scores = Scores(chosen.out, "organs_synthetic", {"model": card.name, "sha256": card.sha256})
+    setting = {
+        "model": card.name,
+        "sha256": card.sha256,
+        "deformation": chosen.deformation,
+        "random_contrast": chosen.random_contrast,
+    }
+    scores = Scores(chosen.out, "organs_synthetic", setting)
     for number in range(chosen.count):
         seed = FIRST_TEST_SEED + number
         for spacing in map(float, chosen.spacings.split(",")):
             group, case = f"{spacing:g} mm", f"torso {seed}"
             if all(scores.has(group, way, case) for way in ways):
                 continue
-            image, labels = synthesise(draw(seed, spacing=spacing), seed)
+            image, labels = torso(seed, spacing, chosen)
             line = []
             for way, (found, seconds) in views(image, ways).items():
                 dice = scores.add(
