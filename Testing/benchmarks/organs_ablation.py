@@ -108,12 +108,6 @@ def main() -> None:
         name: getattr(chosen, name)
         for name in ("recipe", "minutes", "spacing", "deformation", "random_contrast")
     }
-        "recipe": chosen.recipe,
-        "minutes": chosen.minutes,
-        "spacing_mm": chosen.spacing,
-        "deformation": chosen.deformation,
-        "random_contrast": chosen.random_contrast,
-    }
     scores, group = Scores(chosen.out, "organs_ablation", setting), f"{chosen.minutes:g} minutes"
     for row, (variant, way) in STEPS.items():
         views = Views(str(trained(variant, chosen)), chosen.device)
