@@ -209,6 +209,8 @@ class OrganSpec:
         slabs: slabs that are cut from a simulated volume before it is made anew.
         random_contrast: share of simulated images in which every tissue is as bright as chance
             wants; the others follow an MR sequence.
+        sequence: the only sequence that is simulated (``mriforge.synthesis.contrast.SEQUENCES``);
+            "": any.
         deformation: how far simulated subjects differ from their tissue map.
     """
 
@@ -227,6 +229,7 @@ class OrganSpec:
     volumes: int = 4
     slabs: int = 8
     random_contrast: float = 0.4
+    sequence: str = ""
     deformation: Literal["whole", "weaker", "none"] = "whole"
 
 

@@ -70,7 +70,7 @@ def made_from(tissues: TissueMap, seed: Sequence[int], spec: OrganSpec) -> Label
         tissues,
         number,
         deform_spec=far[spec.deformation],
-        render_spec=RenderSpec(random_contrast=spec.random_contrast),
+        render_spec=RenderSpec(random_contrast=spec.random_contrast, sequence=spec.sequence),
     )
     return Labelled(
         standardised(image.array), labels, tissues.subject, tissues.organs, tissues.source
