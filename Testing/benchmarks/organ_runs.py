@@ -202,7 +202,7 @@ def torso(seed: int, spacing: float, chosen: argparse.Namespace) -> tuple[Volume
         draw(seed, spacing=spacing),
         seed,
         deform_spec=_FAR[chosen.deformation],
-        render_spec=RenderSpec(random_contrast=chosen.random_contrast),
+        render_spec=RenderSpec(random_contrast=chosen.random_contrast, sequence=chosen.sequence),
     )
     return image, labels
 
@@ -211,6 +211,7 @@ def add_image_options(parser: argparse.ArgumentParser) -> None:
     """How simulated images differ from what was drawn."""
     parser.add_argument("--deformation", default="none", choices=tuple(_FAR))
     parser.add_argument("--random-contrast", type=float, default=RenderSpec().random_contrast)
+    parser.add_argument("--sequence", default="", help="the only sequence; default: any")
 
 
 _FAR = {"none": DeformSpec.none(), "weaker": DeformSpec().weaker(), "whole": DeformSpec()}

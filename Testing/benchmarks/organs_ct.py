@@ -2,7 +2,7 @@
 
     python Testing/benchmarks/organs_ct.py DATA OUT [--contrasts 10] [--model denseunet_small]
         [--ways axial,coronal,sagittal,vote,probability] [--spacing 3]
-        [--random-contrast 0.4] [--device auto]
+        [--random-contrast 0.4] [--sequence gre_contrast] [--device auto]
 
 DATA is the folder of real volumes; its label maps of CT scans are turned into tissue maps (fat,
 muscle and lung from the CT where there is one) and rendered --contrasts times each, not deformed:
@@ -46,6 +46,7 @@ def main() -> None:
     parser.add_argument("--ways", default=",".join(WAYS))
     parser.add_argument("--spacing", type=float, default=3.0)
     parser.add_argument("--random-contrast", type=float, default=RenderSpec().random_contrast)
+    parser.add_argument("--sequence", default="", help="the only sequence; default: any")
     parser.add_argument("--device", default="auto")
     chosen = parser.parse_args()
     allocator.tune()
@@ -57,8 +58,9 @@ def main() -> None:
         "sha256": card.sha256,
         "spacing_mm": chosen.spacing,
         "random_contrast": chosen.random_contrast,
+        "sequence": chosen.sequence,
     }
-    contrast = RenderSpec(random_contrast=chosen.random_contrast)
+    contrast = RenderSpec(random_contrast=chosen.random_contrast, sequence=chosen.sequence)
     scores = Scores(chosen.out, "organs_ct", setting)
     for name in chosen.maps.split(","):
         file, scheme, ct = MAPS[name]

@@ -2,12 +2,12 @@
 
     python Testing/benchmarks/organs_synthetic.py OUT [--count 30] [--spacings 3,1.5]
         [--model denseunet_small] [--ways axial,coronal,sagittal,vote,probability] [--device auto]
-        [--deformation none|weaker|whole] [--random-contrast 0.4]
+        [--deformation none|weaker|whole] [--random-contrast 0.4] [--sequence gre_contrast]
 
 Anatomies and contrasts have seeds from 900,000 on (training: below 100,000). Every torso is drawn
 and rendered at each voxel size and outlined; scores are against the simulation's own labels on that
 grid. --random-contrast is the share of images in which every tissue is as bright as chance wants;
-the others follow an MR sequence. Writes OUT/organs_synthetic.json, .md and box plots; goes on
+the others follow --sequence, or any MR sequence. Writes OUT/organs_synthetic.json, .md and box plots; goes on
 from there when it is started again. Tests: Wilcoxon signed-rank over torsos, against the single
 view with the best mean Dice (chosen on these same torsos, which favours it).
 """
@@ -41,6 +41,7 @@ def main() -> None:
         "sha256": card.sha256,
         "deformation": chosen.deformation,
         "random_contrast": chosen.random_contrast,
+        "sequence": chosen.sequence,
     }
     scores = Scores(chosen.out, "organs_synthetic", setting)
     for number in range(chosen.count):
