@@ -8,8 +8,8 @@ Anatomies and contrasts have seeds from 900,000 on (training: below 100,000). Ev
 and rendered at each voxel size and outlined; scores are against the simulation's own labels on that
 grid. --random-contrast is the share of images in which every tissue is as bright as chance wants;
 the others follow --sequence, or any MR sequence. Writes OUT/organs_synthetic.json, .md and box
-plots; goes on from there when it is started again. Tests: Wilcoxon signed-rank over torsos, against the single
-view with the best mean Dice (chosen on these same torsos, which favours it).
+plots; goes on from there when it is started again. Tests: Wilcoxon signed-rank over torsos, against
+the single view with the best mean Dice (chosen on these same torsos, which favours it).
 """
 
 from __future__ import annotations
