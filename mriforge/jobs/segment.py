@@ -106,9 +106,9 @@ def run(options: Options, events: Events) -> dict[str, Any]:
         events.log(warning)
     summary: dict[str, Any] = {}
     maps = {"output": made.labels, "disagreement": made.entropy, "votes": made.votes}
+    events.check_cancelled()  # not later: all files are there after it, or none
     for name, one in maps.items():
         if (path := getattr(options, name)) is not None:
-            events.check_cancelled()
             events.progress(0.95, f"writing {path}")
             summary[name] = write_image(one, path, options.input)
     summary |= made.figures
@@ -166,7 +166,6 @@ def _dicom_seg(options: Options, summary: dict[str, Any], events: Events) -> str
 
     method = summary["method"]
     about_it = {"model": method["name"], "sha256": method["sha256"]}
-    events.check_cancelled()
     source, labels = Path(options.input), Path(summary["output"])
     written = write_beside(labels, source, Path(options.dicom_seg), **about_it)
     if written is None:

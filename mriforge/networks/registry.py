@@ -92,10 +92,7 @@ NETWORKS: dict[str, Network] = {
     "denseunet_k48": Network(DenseUnet, f"{ALAMO} (ALAMO)", 6_112_732, {"growth": 48}),
     "denseunet_k64": Network(DenseUnet, f"{ALAMO} (ALAMO, growth 64)", 10_839_260, {"growth": 64}),
     "denseunet_small": Network(
-        DenseUnet,
-        f"{ALAMO} (ALAMO, growth 16, slabs of 8 slices, for CPU)",
-        689_944,
-        {"growth": 16, "slices": 8, "normalisation": "layer"},
+        DenseUnet, f"{ALAMO} (ALAMO, growth 16, for CPU)", 693_212, {"growth": 16}
     ),
     "plainunet_f64": Network(PlainUnet, f"{ALAMO} (PlainUnet)", 229_272_028, {"width": 64}),
     "plainunet_f80": Network(PlainUnet, f"{ALAMO} (PlainUnet)", 358_218_780, {"width": 80}),

@@ -262,10 +262,10 @@ def standardised(volume: Volume, spacing: float) -> tuple[np.ndarray | None, Gri
         raise BadInput("The image has voxels that are not numbers (NaN or infinite).")
     if deviation <= 1e-6 * abs(mean) or deviation == 0:
         return None, working
-    low = (acquired.min() - mean) / deviation
     image -= np.float32(mean)
     image /= np.float32(deviation)
-    image[~seen] = low
+    if not seen.all():
+        image[~seen] = image[seen].min()
     return image, working
 
 
