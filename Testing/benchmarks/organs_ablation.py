@@ -2,7 +2,7 @@
 
     python Testing/benchmarks/organs_ablation.py ANATOMIES OUT [--minutes 20] [--count 12]
         [--recipe denseunet_small] [--spacing 3] [--device auto]
-        [--deformation none|weaker|whole] [--random-contrast 0.4]
+        [--deformation none|weaker|whole] [--random-contrast 0.4] [--sequence gre_contrast]
 
 ANATOMIES is a folder of `mriforge simulate anatomies` (seeds below 100,000). Every variant of the
 recipe is trained on it from nothing for --minutes: the baseline (flips only), then with projective
@@ -106,7 +106,7 @@ def main() -> None:
     allocator.tune()
     setting = {
         name: getattr(chosen, name)
-        for name in ("recipe", "minutes", "spacing", "deformation", "random_contrast")
+        for name in ("recipe", "minutes", "spacing", "deformation", "random_contrast", "sequence")
     }
     scores, group = Scores(chosen.out, "organs_ablation", setting), f"{chosen.minutes:g} minutes"
     for row, (variant, way) in STEPS.items():
