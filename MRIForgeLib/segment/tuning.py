@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
@@ -13,7 +14,9 @@ from slicer.i18n import tr as _
 
 from mriforge.anatomy import ORGANS, Organ
 from mriforge.errors import BadInput
-from mriforge.models.store import add_model, installed_models, remove_model
+from mriforge.io.atomic import atomic_path
+from mriforge.models.card import ModelCard
+from mriforge.models.store import CARD, add_model, find_model, installed_models, remove_model
 from mriforge.recipes import load_recipe
 from mriforge.volume import Volume
 from MRIForgeLib.devices import Device
@@ -150,8 +153,8 @@ class TuneTask:
 
     def collect(self, folder: Path, result: dict[str, Any]) -> Generator[Any, None, dict]:
         """Keeps the model."""
-        made = yield from in_background(add_model, Path(result["output"]), self.wishes.name)
-        self.model = made.path
+        made = Path(result["output"])
+        self.model = yield from in_background(_install, made, self.wishes.name, self.wishes.model)
         return {}
 
     def discard(self, nodes: dict[str, Any]) -> None:
@@ -159,6 +162,24 @@ class TuneTask:
         if self.model is not None:
             remove_model(self.model.name)
             self.model = None
+
+
+def _install(made: Path, name: str, start: str) -> Path:
+    """Adds a trained model to the user's own, with a card that says what it came from."""
+    before, path = find_model(start).card, made / CARD
+    card = ModelCard.read(path)
+    card = dataclasses.replace(
+        card,
+        name=name,
+        title=f"{before.title or before.name}, fine-tuned on labelled cases",
+        trained_on=[*before.trained_on, *card.trained_on],
+        training={**card.training, "start": {"name": before.name, "sha256": before.sha256}},
+        limits=card.limits
+        or f"Fine-tuned from '{start}' on a few cases; what it forgot of others is not known.",
+    )
+    with atomic_path(path) as partial:
+        partial.write_text(card.to_json(), encoding="utf-8")
+    return add_model(made, name).path
 
 
 def send_pairs(pairs: Sequence[Pair], folder: Path) -> Generator[Any, None, Path]:
@@ -172,12 +193,12 @@ def send_pairs(pairs: Sequence[Pair], folder: Path) -> Generator[Any, None, Path
         volume = volume_from_node(image)
         labels, organs = outlined(image, outlines)
         yield
-        row = {
+        row: dict[str, Any] = {
             "subject": patients[number - 1],
             "image": f"case{number:03d}_image.nii",
             "labels": f"case{number:03d}_labels.nii",
             "scheme": "organs",
-            "organs": " ".join(organ.key for organ in organs),
+            "organs": [organ.key for organ in organs],
         }
         yield from send(volume.with_array(volume.array, source=""), folder / row["image"])
         yield from send(labels, folder / row["labels"])

@@ -16,6 +16,7 @@ from scene_helpers import add_image, add_linear, add_sequence, contents
 from segment_helpers import add_organ_model, voxels_of
 
 from mriforge.anatomy import ORGANS
+from mriforge.volume import Volume
 
 ROWS = ((6.0, 0, 0, -150), (0, -6.0, 0, 120), (0, 0, 8.0, -60), (0, 0, 0, 1))
 SHAPE = (16, 40, 50)
@@ -140,3 +141,66 @@ def test_a_cancelled_run_leaves_the_scene_as_it_was(lib, scene, tmp_path) -> Non
         seen.session.execute()
     assert contents(scene) == before
     assert wait_for_no_process(tmp_path) == []
+
+
+RECIPE = """
+name = "tiny"
+title = "Tiny"
+task = "organs"
+[network]
+name = "denseunet_small"
+options = {growth = 4, levels = 3, layers = 2, slices = 20}
+[organs]
+spacing = 8.0
+batch = 1
+crop = [32, 40]
+synthetic = 0.0
+deep_supervision = 0.0
+[loss]
+cross_entropy = 1.0
+dice = 1.0
+[training]
+steps = 4
+validate_every = 2
+mixed_precision = false
+[validation]
+patches = 1
+"""
+
+
+def test_a_model_is_fine_tuned_on_cases_of_the_scene_and_used(lib, scene, tmp_path, monkeypatch):
+    from mriforge.models.store import find_model
+    from MRIForgeLib.nodes import grid_of
+    from MRIForgeLib.placing import Place
+    from MRIForgeLib.segment import tuning
+    from MRIForgeLib.segmentations import add_segmentation
+
+    (tmp_path / "tiny.toml").write_text(RECIPE)
+    monkeypatch.setattr(tuning, "recipe_of", lambda model: str(tmp_path / "tiny.toml"))
+    pairs = []
+    for number in range(2):
+        node = add_image(scene, image(number), ROWS, f"belly {number}")
+        labels = np.digitize(image(number), [30, 60, 90]).astype(np.uint8)
+        labels[labels == 3] = 5
+        outlines = Volume(labels, grid_of(node))
+        pairs.append((node, add_segmentation(outlines, Place.of(node), "drawn", {})))
+    before = contents(scene)
+    seen = Seen()
+    from MRIForgeLib.devices import Device
+
+    wishes = lib.TuneWishes("tiny", "mine", pairs, minutes=5.0, device=Device.CPU)
+    session = lib.TuneSession(wishes, seen)
+    session.execute()
+    assert session.model == "mine" and contents(scene) == before
+    card = find_model("mine").card
+    assert card.task == "organs" and card.training["steps"] == 4
+    # What the model has seen: what it began with, and the cases.
+    assert [entry["kind"] for entry in card.trained_on] == ["tissue map", "labelled volume"]
+    assert card.trained_on[1]["organs"] == [1, 2, 5]
+    assert card.training["start"]["sha256"] == find_model("tiny").card.sha256
+    assert "Tiny, fine-tuned" in card.title and "Fine-tuned from 'tiny'" in card.limits
+    assert "belly" not in card.to_json(), "nobody's name leaves the scene"
+    assert any("'mine' was added to your models: 4 steps" in line for line in seen.lines)
+    assert seen.metrics, "the chart has something to show"
+    nodes = lib.Session(lib.wishes(pairs[0][0], model="mine")).execute()
+    assert nodes["segmentation"].GetAttribute("MRIForge.model") == "mine"

@@ -146,6 +146,7 @@ def test_cases_are_written_without_names(lib, scene, tmp_path) -> None:
     import slicer
 
     from mriforge import io
+    from mriforge.training.cases import read_cases
 
     tree = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
     patient = tree.CreateSubjectItem(tree.GetSceneItemID(), "Jane Doe")
@@ -157,7 +158,13 @@ def test_cases_are_written_without_names(lib, scene, tmp_path) -> None:
     manifest, _ = finish(lib.send_pairs(pairs, tmp_path / "cases"))
     rows = json.loads(manifest.read_text())["cases"]
     assert [row["subject"] for row in rows] == ["patient 1", "patient 2", "patient 1"]
-    assert [row["organs"].split() for row in rows] == [KEYS] * 3
+    assert [row["organs"] for row in rows] == [KEYS] * 3
+    cases = read_cases(manifest)
+    assert {case.subject: case.split for case in cases} == {
+        "patient 1": "train",
+        "patient 2": "validation",
+    }
+    assert all(case.organs == LABELS for case in cases), "others are not judged"
     for number, row in enumerate(rows):
         written = io.read(manifest.parent / row["image"])
         assert np.array_equal(written.array, organ_image(number))

@@ -16,9 +16,27 @@ def own_models(tmp_path: Path) -> Path:
 
 
 def add_tiny_model(tmp_path: Path, name: str = "denseunet_small") -> Path:
-    """A network that has learned nothing, under the name that the panel chooses by itself."""
-    own_models(tmp_path).mkdir(parents=True, exist_ok=True)
-    return add_organ_model(own_models(tmp_path) / name)
+    """A network that has learned nothing, under the name that the panel chooses by itself.
+
+    Its answer follows its coarsest features: organs are lumps, as real ones are, and no dust.
+    """
+    from mriforge.models.store import load_model, save_model
+
+    folder = add_organ_model(tmp_path / "raw" / name)
+    network, card = load_model(folder)
+    for block, up in zip(network.merge, network.up, strict=True):
+        up.weight.data = up.weight.data.mean(dim=(2, 3), keepdim=True).expand(-1, -1, 2, 2)
+        first, width = up.out_channels, block.layers[0].in_channels
+        for layer in block.layers:
+            layer.weight.data[:, first:width] = 0  # what the same level had on the way down
+    weights = network.heads[0].weight
+    classes = weights.data.view(11, -1, *weights.shape[1:])
+    weights.data = classes.mean(dim=1, keepdim=True).expand_as(classes).reshape(weights.shape)
+    target = own_models(tmp_path) / name
+    target.parent.mkdir(parents=True, exist_ok=True)
+    state = {key: value.contiguous() for key, value in network.state_dict().items()}
+    save_model(target, state, card)
+    return target
 
 
 def add_abdomen(name: str = "abdomen", seed: int = 0, oblique: bool = False):

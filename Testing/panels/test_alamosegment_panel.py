@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -438,7 +439,7 @@ def test_showing_a_result_never_holds_the_interface(ready, tmp_path) -> None:
     nodes = give_result(panel, node, tmp_path / "work")
     settled()
     slicer.app.setRenderPaused(True)
-    with Blocking() as blocking:
+    with Blocking(time.thread_time) as blocking:
         nodes["segmentation"].RemoveClosedSurfaceRepresentation()
         panel.ui.show3DButton.click()
         settled(0.3)
