@@ -183,9 +183,7 @@ def join(a: np.ndarray, b: np.ndarray, round_mm: float) -> np.ndarray:
     return b + (a - b) * h - round_mm * h * (1 - h)
 
 
-def spread_points(
-    points: np.ndarray, distance: float, rng: np.random.Generator
-) -> np.ndarray:
+def spread_points(points: np.ndarray, distance: float, rng: np.random.Generator) -> np.ndarray:
     """Random ones of the points ``(n, 3)``, no two closer than ``distance``."""
     order = rng.permutation(len(points))
     tree = cKDTree(points)

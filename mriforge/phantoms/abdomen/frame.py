@@ -38,7 +38,12 @@ class Walls:
 
 
 def _ring(
-    x: np.ndarray, y: np.ndarray, wide: np.ndarray, front: np.ndarray, back: np.ndarray, power: float
+    x: np.ndarray,
+    y: np.ndarray,
+    wide: np.ndarray,
+    front: np.ndarray,
+    back: np.ndarray,
+    power: float,
 ) -> np.ndarray:
     """Distance along the ray to a superellipse between ``front`` and ``back``, about mm."""
     middle, half = (front + back) / 2, (back - front) / 2
@@ -67,9 +72,10 @@ def walls(build: Build, space: Space) -> Walls:
     cavity = _ring(x, y, wide, front, back, power) + wavy
     cavity = np.maximum(cavity, -_bulge(build, space))
     flank = smooth(line, knots, (18.0, 14, 5, 1, 1, 1, 1))
-    muscle = _ring(
-        x, y, wide + build.wall[1] + flank, front - build.wall[0], back + 31, power
-    ) + 0.6 * wavy
+    muscle = (
+        _ring(x, y, wide + build.wall[1] + flank, front - build.wall[0], back + 31, power)
+        + 0.6 * wavy
+    )
     lumbar = smooth(line, knots, (1.6, 1.4, 1.15, 1.0, 0.8, 0.6, 0.5))
     ahead, beside, behind = (np.float32(f) * lumbar for f in build.fat)
     skin = _ring(
@@ -181,7 +187,7 @@ def paint_walls(build: Build, canvas: Canvas, walls: Walls) -> None:
     dice = build.dice(4)
     _paint_bones(dice, build, canvas, walls)
     free = tissues == FREE
-    x, y, z = space.still
+
     tissues[free & (walls.skin >= 0)] = NUMBER["air"]
     thick = max(1.8, 0.75 * space.spacing)
     under = free & (walls.skin < 0)

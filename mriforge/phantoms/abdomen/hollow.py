@@ -1,4 +1,6 @@
-"""Hollow organs with walls, contents and gas: oesophagus, stomach, duodenum, bowel; heart, lungs."""
+"""Hollow organs with walls, contents and gas: oesophagus, stomach, duodenum, bowel; heart,
+lungs.
+"""
 
 from __future__ import annotations
 
@@ -45,13 +47,28 @@ def paint_stomach(build: Build, canvas: Canvas) -> np.ndarray:
     level = level + np.float32(2.0) * space.noise(box, 26.0, dice.rng)
     _paint_oesophagus(dice, canvas, points[0])
     painted = canvas.paint(
-        "stomach", box, level, millilitres=aim, give=(-14, 15), within=canvas.belly, gap=1.5, whole=True
+        "stomach",
+        box,
+        level,
+        millilitres=aim,
+        give=(-14, 15),
+        within=canvas.belly,
+        gap=1.5,
+        whole=True,
     )
     full = float(np.clip((aim - 100) / 250, 0, 1))
     folds = np.float32(1.2) * space.noise(box, 7.0, dice.rng)
     wall = dice.between(2.5, 4.0) + 2.5 * (1 - full)
     gas = dice.between(0.0, 0.45) if dice.chance(0.75) else 0.0
-    _fill(canvas, box, painted + np.where(painted < 0, folds, 0), wall, "stomach_contents", "stomach_gas", gas)
+    _fill(
+        canvas,
+        box,
+        painted + np.where(painted < 0, folds, 0),
+        wall,
+        "stomach_contents",
+        "stomach_gas",
+        gas,
+    )
     return points[-1]
 
 
@@ -82,7 +99,14 @@ def paint_duodenum(build: Build, canvas: Canvas, pylorus: np.ndarray) -> np.ndar
     box, level, owner = tube(space, centers, radii, margin=9)
     level = level + np.float32(1.2) * space.noise(box, 10.0, dice.rng)
     painted = canvas.paint(
-        "duodenum", box, level, millilitres=aim, give=(-5, 6), within=canvas.belly, gap=1, whole=True
+        "duodenum",
+        box,
+        level,
+        millilitres=aim,
+        give=(-5, 6),
+        within=canvas.belly,
+        gap=1,
+        whole=True,
     )
     wet = space_of(dice, len(centers), 0.55)[owner]
     _fill(canvas, box, np.where(wet, painted, 9), dice.between(2.6, 3.6), "duodenum_contents")
@@ -131,7 +155,10 @@ def paint_small_bowel(build: Build, canvas: Canvas, treitz: np.ndarray) -> None:
     low, high = build.place(np.array([(-100.0, -104, -230), (96, -34, -24)]))
     step = 5.0
     grid = np.stack(
-        np.meshgrid(*(np.arange(a, b, step) for a, b in zip(low, high, strict=True)), indexing="ij"), -1
+        np.meshgrid(
+            *(np.arange(a, b, step) for a, b in zip(low, high, strict=True)), indexing="ij"
+        ),
+        -1,
     ).reshape(-1, 3)
     at = space.positions(grid)
     index = np.rint((at[:, ::-1] - [axis[0] for axis in space.axes]) / space.spacing).astype(int)
@@ -168,7 +195,9 @@ def _loops(
     ways, length = [], 0.0
     wanted = 1000 * millilitres / (np.pi * radius**2)
     while len(left) and length < wanted:
-        far = np.linalg.norm(left - here, axis=1) * np.exp(0.15 * dice.rng.standard_normal(len(left)))
+        far = np.linalg.norm(left - here, axis=1) * np.exp(
+            0.15 * dice.rng.standard_normal(len(left))
+        )
         nearest = int(np.argmin(far))
         if far[nearest] > 4.2 * radius and len(way) > 1:
             ways.append(way)
@@ -197,7 +226,9 @@ def paint_chest(build: Build, canvas: Canvas, walls: Walls) -> None:
     center = build.place(np.array([(22.0, -70, build.dome[1] + 32)]))[0] + dice.shift(5, 5, 4)
     box = space.box(center - (90, 80, 75), center + (90, 80, 75))
     at = space.moved[(slice(None), *box)]
-    heart = ellipsoid(at, tuple(center), (58, 46, 48)) + np.float32(2) * space.noise(box, 25.0, dice.rng)
+    heart = ellipsoid(at, tuple(center), (58, 46, 48)) + np.float32(2) * space.noise(
+        box, 25.0, dice.rng
+    )
     above = np.where(walls.deep[box] > 1, heart, 9)
     canvas.paint("heart", box, above, within=canvas.cavity, gap=4)
     around = np.maximum(ellipsoid(at, tuple(center), (68, 56, 52)), 1 - walls.deep[box])

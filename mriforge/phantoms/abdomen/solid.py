@@ -1,4 +1,6 @@
-"""Solid organs: liver with gallbladder and vessels, spleen, kidneys, adrenals, pancreas; vessels."""
+"""Solid organs: liver with gallbladder and vessels, spleen, kidneys, adrenals, pancreas;
+vessels.
+"""
 
 from __future__ import annotations
 
@@ -16,11 +18,15 @@ def paint_great_vessels(build: Build, canvas: Canvas) -> None:
     split = dice.about(-112, 8)
     trunk = np.array([(-2, -24, 160), (2, -26, 80), (7, -30, 20), (7, -33, -40), (3, -32, split)])
     _vessel(canvas, "aorta", trunk + move, [1.15, 1.1, 1.0, 0.95, 0.9], radius)
-    vein = np.array([(-16, -62, 85), (-19, -52, 45), (-20, -38, 0), (-17, -34, -60), (-12, -32, split - 8)])
+    vein = np.array(
+        [(-16, -62, 85), (-19, -52, 45), (-20, -38, 0), (-17, -34, -60), (-12, -32, split - 8)]
+    )
     cava = dice.about(10.5, 1.8, 6.5)
     _vessel(canvas, "inferior_vena_cava", vein + move, [1.1, 1.1, 1.0, 0.95, 0.9], cava)
     for side in (-1, 1):
-        leg = np.array([(0, -32, split), (26 * side, -30, split - 38), (55 * side, -22, split - 90)])
+        leg = np.array(
+            [(0, -32, split), (26 * side, -30, split - 38), (55 * side, -22, split - 90)]
+        )
         _vessel(canvas, "aorta", leg + move + (3, 0, 0), [0.65, 0.6, 0.5], radius)
         behind = leg + move + (-12 + 8 * side, 9, -8)
         _vessel(canvas, "inferior_vena_cava", behind, [0.75, 0.65, 0.55], cava)
@@ -59,7 +65,9 @@ def _paint_kidney(
     bent[0] = along[0] + np.float32(dice.between(5, 9)) * (along[2] / half[2]) ** 2 - 2
     level = ellipsoid(bent, (0, 0, 0), tuple(half), power=2.2)
     level = level + np.float32(1.1) * space.noise(box, 18.0, dice.rng)
-    hilum = ellipsoid(along, (-half[0] * 0.78, -2, 0), (half[0] * 0.78, half[1] * 0.42, half[2] * 0.42))
+    hilum = ellipsoid(
+        along, (-half[0] * 0.78, -2, 0), (half[0] * 0.78, half[1] * 0.42, half[2] * 0.42)
+    )
     hilum = hilum + np.float32(0.8) * space.noise(box, 9.0, dice.rng)
     body = np.maximum(level, -hilum)
     aim = 168 * size * dice.factor(0.1)
@@ -94,7 +102,9 @@ def _pyramids(dice: Dice, bent: np.ndarray, half: np.ndarray) -> np.ndarray:
 def _paint_adrenal(dice: Dice, canvas: Canvas, top: np.ndarray, side: int) -> None:
     for spread in (-1, 1):
         end = top + (spread * 5 + side * 3, spread * 7 + 9, -16)
-        centers, radii = line(np.array([top + (0, 0, 10), top, end]), np.array([2.2, 2.8, 2.0]), 2.5)
+        centers, radii = line(
+            np.array([top + (0, 0, 10), top, end]), np.array([2.2, 2.8, 2.0]), 2.5
+        )
         box, level, _ = tube(canvas.space, centers, radii)
         canvas.paint("adrenal_gland", box, level, within=canvas.belly)
 
@@ -109,7 +119,9 @@ def paint_liver(build: Build, canvas: Canvas) -> None:
     right = build.place(np.array([(-72.0, -34, 18)]))[0] + dice.shift(4, 5, 5)
     left = build.place(np.array([(14.0, -78, 44)]))[0] + dice.shift(10, 5, 6)
     long_lobe = dice.about(0, 9)
-    main = ellipsoid(at, tuple(right), (80, 92 + 20 * build.fatness, 92 + long_lobe), rotation(y=14), 2.5)
+    main = ellipsoid(
+        at, tuple(right), (80, 92 + 20 * build.fatness, 92 + long_lobe), rotation(y=14), 2.5
+    )
     wing = ellipsoid(
         at, tuple(left), (66 * dice.factor(0.18), 46, 36 * dice.factor(0.12)),
         rotation(y=dice.about(14, 7), z=dice.about(-10, 8)),
@@ -127,7 +139,14 @@ def paint_liver(build: Build, canvas: Canvas) -> None:
     _paint_gallbladder(build.dice(31), build, canvas)
     aim = float(np.clip(1480 * dice.factor(0.2) * (0.9 + 0.25 * build.fatness), 960, 2280))
     painted = canvas.paint(
-        "liver", box, level, millilitres=aim, give=(-14.0, 16.0), within=canvas.belly, gap=1.5, whole=True
+        "liver",
+        box,
+        level,
+        millilitres=aim,
+        give=(-14.0, 16.0),
+        within=canvas.belly,
+        gap=1.5,
+        whole=True,
     )
     _paint_hepatic_vessels(build.dice(32), build, canvas, box, painted)
 
@@ -136,7 +155,9 @@ def _paint_gallbladder(dice: Dice, build: Build, canvas: Canvas) -> None:
     neck = build.place(np.array([(-38.0, -66, -4)]))[0] + dice.shift(4, 4, 4)
     fundus = build.place(np.array([(-58.0, -96, -34)]))[0] + dice.shift(7, 6, 7)
     centers, radii = line(
-        np.array([neck, (neck + fundus) / 2, fundus]), np.array([4, 11, 12.5]) * dice.factor(0.2), 2.5
+        np.array([neck, (neck + fundus) / 2, fundus]),
+        np.array([4, 11, 12.5]) * dice.factor(0.2),
+        2.5,
     )
     box, level, _ = tube(canvas.space, centers, radii)
     canvas.paint("gallbladder", box, level, within=canvas.belly, gap=3)
@@ -178,7 +199,14 @@ def paint_spleen(build: Build, canvas: Canvas) -> None:
     level = level + np.float32(2.2) * space.noise(box, 26.0, dice.rng)
     aim = float(np.clip(205 * dice.factor(0.4), 95, 470))
     canvas.paint(
-        "spleen", box, level, millilitres=aim, give=(-14, 18), within=canvas.belly, gap=1.5, whole=True
+        "spleen",
+        box,
+        level,
+        millilitres=aim,
+        give=(-14, 18),
+        within=canvas.belly,
+        gap=1.5,
+        whole=True,
     )
 
 
@@ -201,7 +229,14 @@ def paint_pancreas(build: Build, canvas: Canvas) -> None:
     box, level, _ = tube(canvas.space, centers, radii, margin=9)
     level = level + np.float32(1.6) * canvas.space.noise(box, 8.0, dice.rng)
     canvas.paint(
-        "pancreas", box, level, millilitres=aim, give=(-4, 7), within=canvas.belly, gap=1, whole=True
+        "pancreas",
+        box,
+        level,
+        millilitres=aim,
+        give=(-4, 7),
+        within=canvas.belly,
+        gap=1,
+        whole=True,
     )
 
 
