@@ -155,18 +155,17 @@ def some(*subjects: str, split: str = "") -> list[Case]:
     return [Case(Path(f"{number}.nii"), who, split) for number, who in enumerate(subjects)]
 
 
-@settings(max_examples=25)
-@given(st.lists(st.text("abcdef", min_size=1, max_size=3), min_size=1, max_size=60), st.randoms())
-def test_without_splits_subjects_are_held_out_whole(names: list[str], random) -> None:
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.text("abcdef", min_size=1, max_size=3), min_size=1, max_size=60))
+def test_without_splits_subjects_are_held_out_whole(names: list[str]) -> None:
     cases = with_splits(some(*names), "here")
     told = {case.subject: case.split for case in cases}
     assert all(case.split == told[case.subject] for case in cases)
     count = Counter(told.values())
     assert count["train"] >= 1 and (count["validation"] >= 1) == (len(told) > 1)
     assert count["validation"] == max(len(told) // 5, int(len(told) > 1))
-    shuffled = list(names)
-    random.shuffle(shuffled)
-    assert {c.subject: c.split for c in with_splits(some(*shuffled), "")} == told
+    again = with_splits(some(*reversed(names)), "here")
+    assert {case.subject: case.split for case in again} == told
 
 
 def test_of_many_subjects_sixteen_are_held_out() -> None:
