@@ -13,6 +13,8 @@ from torch import nn
 from torch.nn import functional
 
 from mriforge.anatomy import CLASSES, VIEWS
+from mriforge.errors import BadInput
+from mriforge.events import Events
 from mriforge.losses.organs import (
     OrganLoss,
     OrganTarget,
@@ -23,7 +25,13 @@ from mriforge.losses.organs import (
 )
 from mriforge.recipes import load_recipe
 from mriforge.recipes.schema import LossSpec, OrganSpec
-from mriforge.training.organs import HeldOutOrgans, Labelled, OrganSampler, standardised
+from mriforge.training.organs import (
+    HeldOutOrgans,
+    Labelled,
+    OrganSampler,
+    load_organ_cases,
+    standardised,
+)
 from mriforge.training.slabs import draw_slab, project, random_projection
 
 ALL = tuple(range(1, CLASSES))
@@ -228,6 +236,13 @@ def test_held_out_dice_of_a_perfect_and_of_a_blind_network() -> None:
     assert figures["dice"] == pytest.approx(1.0)
     assert set(figures) == {"dice", "dice_axial", "dice_coronal", "dice_sagittal"}
     assert judge(Reader(scale=-50.0))["dice"] < 0.1
+
+
+def test_slabs_that_the_network_does_not_take_are_refused() -> None:
+    recipe = load_recipe("denseunet_small")
+    wrong = dataclasses.replace(recipe, organs=dataclasses.replace(recipe.organs, slices=5))
+    with pytest.raises(BadInput, match="slabs of 5 slices for a network that takes 8"):
+        load_organ_cases(wrong, "nowhere", Events())
 
 
 def test_images_are_standardised_whole() -> None:

@@ -12,12 +12,15 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mriforge.anatomy import CLASSES, VIEWS, TissueMap
+from mriforge.errors import BadInput
 from mriforge.events import Events
 from mriforge.losses.organs import OrganTarget
 from mriforge.recipes.schema import OrganSpec, Recipe
 from mriforge.training.patches import Batch
 from mriforge.training.slabs import draw_slab
 
+_SLICES = 20
+"""Of ALAMO's networks where a recipe does not say."""
 _HELD_OUT = 2**40
 """Seeds of held-out images start here: training never comes so far."""
 
@@ -214,8 +217,16 @@ def load_organ_cases(recipe: Recipe, source: str, events: Events) -> OrganCases:
     """The cases of a manifest or folder, on the recipe's grid.
 
     Raises:
-        BadInput: see :func:`mriforge.training.cases.read_cases`.
+        BadInput: slabs of the recipe that its network does not take; see
+            :func:`mriforge.training.cases.read_cases`.
     """
+    slices = recipe.network.options.get("slices", _SLICES)
+    if slices != recipe.organs.slices:
+        raise BadInput(
+            f"The recipe '{recipe.name}' cuts slabs of {recipe.organs.slices} slices for a network "
+            f"that takes {slices}.",
+            "Give organs.slices and network.options.slices the same number.",
+        )
     from mriforge.training.cases import load_pair, load_tissues, read_cases
 
     found: dict[str, list[TissueMap | Labelled]] = {"train": [], "validation": []}
