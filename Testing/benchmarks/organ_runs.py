@@ -208,10 +208,31 @@ def torso(seed: int, spacing: float, chosen: argparse.Namespace) -> tuple[Volume
 
 
 def add_image_options(parser: argparse.ArgumentParser) -> None:
-    """How simulated images differ from what was drawn."""
+    """How simulated images differ from what was drawn; contrasts by default as in training."""
     parser.add_argument("--deformation", default="none", choices=tuple(_FAR))
-    parser.add_argument("--random-contrast", type=float, default=RenderSpec().random_contrast)
-    parser.add_argument("--sequence", default="", help="the only sequence; default: any")
+    add_contrast_options(parser)
+
+
+def add_contrast_options(parser: argparse.ArgumentParser) -> None:
+    """Which contrasts are rendered."""
+    parser.add_argument("--random-contrast", type=float, help="default: as the model was trained")
+    parser.add_argument(
+        "--sequence", help="the only one, or 'any'; default: as the model was trained"
+    )
+
+
+def settle(chosen: argparse.Namespace, trained: dict) -> None:
+    """Fills in what was not said about contrasts.
+
+    Args:
+        chosen: changed.
+        trained: the table ``organs`` of the model's recipe.
+    """
+    if chosen.random_contrast is None:
+        chosen.random_contrast = trained.get("random_contrast", RenderSpec().random_contrast)
+    if chosen.sequence is None:
+        chosen.sequence = trained.get("sequence", "")
+    chosen.sequence = "" if chosen.sequence == "any" else chosen.sequence
 
 
 _FAR = {"none": DeformSpec.none(), "weaker": DeformSpec().weaker(), "whole": DeformSpec()}

@@ -2,7 +2,7 @@
 
     python Testing/benchmarks/organs_ablation.py ANATOMIES OUT [--minutes 20] [--count 12]
         [--recipe denseunet_small] [--spacing 3] [--device auto]
-        [--deformation none|weaker|whole] [--random-contrast 0.4] [--sequence gre_contrast]
+        [--deformation none|weaker|whole] [--random-contrast X] [--sequence NAME|any]
 
 ANATOMIES is a folder of `mriforge simulate anatomies` (seeds below 100,000). Every variant of the
 recipe is trained on it from nothing for --minutes: the baseline (flips only), then with projective
@@ -19,11 +19,12 @@ import argparse
 import json
 from pathlib import Path
 
-from organ_runs import FIRST_TEST_SEED, Scores, Views, add_image_options, torso
+from organ_runs import FIRST_TEST_SEED, Scores, Views, add_image_options, settle, torso
 
 from mriforge import allocator
 from mriforge.events import Events
 from mriforge.metrics.compare_organs import compare_organs
+from mriforge.recipes import load_recipe
 from mriforge.training.job import train
 
 STEPS = {
@@ -104,6 +105,7 @@ def main() -> None:
     add_image_options(parser)
     chosen = parser.parse_args()
     allocator.tune()
+    settle(chosen, load_recipe(chosen.recipe).as_dict()["organs"])
     setting = {
         name: getattr(chosen, name)
         for name in ("recipe", "minutes", "spacing", "deformation", "random_contrast", "sequence")

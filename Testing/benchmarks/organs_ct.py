@@ -2,7 +2,7 @@
 
     python Testing/benchmarks/organs_ct.py DATA OUT [--contrasts 10] [--model denseunet_small]
         [--ways axial,coronal,sagittal,vote,probability] [--spacing 3]
-        [--random-contrast 0.4] [--sequence gre_contrast] [--device auto]
+        [--random-contrast X] [--sequence NAME|any] [--device auto]
 
 DATA is the folder of real volumes; its label maps of CT scans are turned into tissue maps (fat,
 muscle and lung from the CT where there is one) and rendered --contrasts times each, not deformed:
@@ -18,7 +18,7 @@ import json
 from pathlib import Path
 
 import numpy as np
-from organ_runs import FIRST_TEST_SEED, WAYS, Scores, Views
+from organ_runs import FIRST_TEST_SEED, WAYS, Scores, Views, add_contrast_options, settle
 
 from mriforge import allocator
 from mriforge.anatomy import ORGANS
@@ -45,13 +45,13 @@ def main() -> None:
     parser.add_argument("--maps", default=",".join(MAPS))
     parser.add_argument("--ways", default=",".join(WAYS))
     parser.add_argument("--spacing", type=float, default=3.0)
-    parser.add_argument("--random-contrast", type=float, default=RenderSpec().random_contrast)
-    parser.add_argument("--sequence", default="", help="the only sequence; default: any")
+    add_contrast_options(parser)
     parser.add_argument("--device", default="auto")
     chosen = parser.parse_args()
     allocator.tune()
     views = Views(chosen.model, chosen.device)
     card = views.card
+    settle(chosen, card.settings.get("organs", {}))
     ways = tuple(chosen.ways.split(","))
     setting = {
         "model": card.name,

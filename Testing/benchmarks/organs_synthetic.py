@@ -2,14 +2,17 @@
 
     python Testing/benchmarks/organs_synthetic.py OUT [--count 30] [--spacings 3,1.5]
         [--model denseunet_small] [--ways axial,coronal,sagittal,vote,probability] [--device auto]
-        [--deformation none|weaker|whole] [--random-contrast 0.4] [--sequence gre_contrast]
+        [--deformation none|weaker|whole] [--random-contrast X] [--sequence NAME|any]
 
 Anatomies and contrasts have seeds from 900,000 on (training: below 100,000). Every torso is drawn
 and rendered at each voxel size and outlined; scores are against the simulation's own labels on that
 grid. --random-contrast is the share of images in which every tissue is as bright as chance wants;
-the others follow --sequence, or any MR sequence. Writes OUT/organs_synthetic.json, .md and box
-plots; goes on from there when it is started again. Tests: Wilcoxon signed-rank over torsos, against
-the single view with the best mean Dice (chosen on these same torsos, which favours it).
+the others follow --sequence; both are by default as in the model's training, and
+--random-contrast 0.4 --sequence any asks for what it may never have seen.
+
+Writes OUT/organs_synthetic.json, .md and box plots; goes on from there when it is started again.
+Tests: Wilcoxon signed-rank over torsos, against the single view with the best mean Dice (chosen on
+these same torsos, which favours it).
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from organ_runs import FIRST_TEST_SEED, WAYS, Scores, Views, add_image_options, torso
+from organ_runs import FIRST_TEST_SEED, WAYS, Scores, Views, add_image_options, settle, torso
 
 from mriforge import allocator
 
@@ -35,6 +38,7 @@ def main() -> None:
     allocator.tune()
     views = Views(chosen.model, chosen.device)
     card = views.card
+    settle(chosen, card.settings.get("organs", {}))
     ways = tuple(chosen.ways.split(","))
     setting = {
         "model": card.name,
