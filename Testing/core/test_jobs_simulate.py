@@ -116,7 +116,7 @@ def test_every_option_reaches_the_scan(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"what": "abdomen"}, "multitasking"),
+        ({"what": "knee"}, "multitasking"),
         ({"matrix": 33}, "even"),
         ({"matrix": 8}, "at least 16"),
         ({"coils": 0}, "at least 1"),
