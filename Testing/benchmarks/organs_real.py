@@ -13,16 +13,19 @@ from __future__ import annotations
 
 import argparse
 import base64
+import dataclasses
 import json
 import re
 from pathlib import Path
+
+import numpy as np
 
 from mriforge.anatomy import ORGANS
 from mriforge.errors import MRIForgeError
 from mriforge.events import Events
 from mriforge.io import read, write
 from mriforge.jobs import Request, run_request
-from mriforge.volume import as_series
+from mriforge.volume import Grid, Volume, as_series
 
 SCANS = {
     "localiser": ("abdomen/UKRIN_Ax_localiser_bTFE_enh.dcm", None, None),
@@ -30,6 +33,8 @@ SCANS = {
     "molli": ("dynamic/mdreg_kidney_MOLLI_2sl_8TI.nii.gz", None, -1),
 }
 """Name to (file, DICOM series, the frame that is outlined where there are several contrasts)."""
+CORONAL = {"molli"}
+"""Coronal images whose header calls Superior Posterior."""
 USUAL_ML = {
     "liver": (1000, 2200),
     "spleen": (80, 350),
@@ -38,6 +43,12 @@ USUAL_ML = {
     "left_kidney": (100, 240),
 }
 """Whole organs of adults, roughly; a scan may hold a part only."""
+
+
+def _raised(grid: Grid) -> Grid:
+    """The grid turned about the axis from right to left, so that Posterior becomes Superior."""
+    turn = np.array([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]])
+    return dataclasses.replace(grid, direction=tuple((turn @ grid.direction_matrix).ravel()))
 
 
 def main() -> None:
@@ -55,7 +66,10 @@ def main() -> None:
         if frame is not None:
             series = as_series(read(source, series=part))
             print(f"{name}: frame {frame % len(series)} of {len(series)}", flush=True)
-            source = write(series[frame % len(series)], chosen.out / f"{name}_image.nii.gz")
+            image = series[frame % len(series)]
+            if name in CORONAL:
+                image = Volume(image.array, _raised(image.grid), image.metadata)
+            source = write(image, chosen.out / f"{name}_image.nii.gz")
         outputs = {
             "output": f"{name}.nii.gz", "json": f"{name}.json", "report": f"{name}.html",
             "disagreement": f"{name}_disagreement.nii.gz",

@@ -98,6 +98,12 @@ def test_cuts_without_any_label_and_of_thin_stacks():
     thin = Grid((3, *SHAPE[1:]), (3, 3, 8))
     shown = choose_cuts(image[20:23], labels[20:23], thin)
     assert {cut.view.plane for cut in shown} == {"axial"}
+    coronal = Grid((60, 10, 80), (4.0, 6.0, 4.0))
+    stack = np.zeros(coronal.shape, np.uint8)
+    stack[20:40, 1:9, 30:50] = 1
+    shown = choose_cuts(stack.astype(np.float32), stack, coronal)
+    assert [cut.view.plane for cut in shown] == ["coronal"] * 3
+    assert len({cut.index for cut in shown}) == 3
     assert choose_cuts(image[20:21, :3], labels[20:21, :3], Grid((1, 3, 40)))
 
 

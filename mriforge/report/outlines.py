@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +18,9 @@ from mriforge.volume import Grid
 _CELL = 3.6  # inches
 _GAP, _TOP, _LEFT, _RIGHT, _BOTTOM = 0.06, 0.36, 0.34, 0.62, 0.62
 _LEAST = 6
-"""Pictures with fewer rows or columns of voxels are not shown."""
+"""Pictures with fewer rows or columns of voxels are not shown,"""
+_STRIP = 0.3
+"""and none whose sides are less alike than this."""
 _AROUND = 60.0
 _NAMED = 0.004
 """Share of the picture from which an organ is named in it."""
@@ -54,47 +57,61 @@ class Cut:
 def choose_cuts(image: np.ndarray, labels: np.ndarray, grid: Grid) -> list[Cut]:
     """Slices through the middle of the organs: two axial ones, one coronal, one sagittal.
 
-    A slice counts, for every organ, the share of the organ's largest cross-section that it shows;
-    the best of each plane is taken, and the best axial one of the other half of what the organs
-    span. Without any label: the middle slices. Planes in which a stack of few slices would be a
-    thin strip are left out.
+    A slice counts, for every organ, the share of the organ's largest cross-section that it shows.
+    Where several slices of a plane are shown each is the best of its part of what the organs span.
+    Without any label: the middle slices. Planes in which a stack of few slices would be a strip
+    are left out; of a plane that is alone three slices are shown.
 
     Args:
         image: ``(z, y, x)``; the pictures are cropped to what is bright in it.
         labels: ``(z, y, x)``.
         grid: of both.
     """
-    views = sorted(
-        (view_across(grid, axis) for axis in range(3)), key=lambda view: _PLANES.index(view.plane)
-    )
-    thick = [min(grid.shape[view.down], grid.shape[view.right]) for view in views]
-    shown = [view for view, least in zip(views, thick, strict=True) if least >= _LEAST]
+    views = [view_across(grid, axis) for axis in range(3)]
+    views.sort(key=lambda view: _PLANES.index(view.plane))
+    shown = [view for view in views if _is_picture(view, grid)]
+    shown = shown or [max(views, key=lambda view: min(_sides_mm(view, grid)))]
+    wanted = {view: 2 if view.plane == "axial" else 1 for view in shown}
+    if len(shown) == 1:
+        wanted = {shown[0]: 3}
     return [
         Cut(view, index, _crop(view, image, labels, index))
-        for view in shown or [views[int(np.argmax(thick))]]
-        for index in _indices(view, labels, grid)
+        for view, count in wanted.items()
+        for index in _indices(view, labels, grid, count)
     ]
 
 
-def _indices(view: View, labels: np.ndarray, grid: Grid) -> list[int]:
+def _sides_mm(view: View, grid: Grid) -> tuple[float, float]:
+    """Height and width of the plane's pictures."""
+    return grid.shape[view.down] * view.pixel[0], grid.shape[view.right] * view.pixel[1]
+
+
+def _is_picture(view: View, grid: Grid) -> bool:
+    """Whether the plane's pictures are more than a strip of a few voxels."""
+    sides = _sides_mm(view, grid)
+    voxels = min(grid.shape[view.down], grid.shape[view.right])
+    return voxels >= _LEAST and min(sides) >= _STRIP * max(sides)
+
+
+def _indices(view: View, labels: np.ndarray, grid: Grid, count: int) -> list[int]:
     others = tuple(axis for axis in range(3) if axis != view.axis)
     areas = np.stack([(labels == n).sum(axis=others) for n in range(1, CLASSES)]).astype(float)
     areas = areas[areas.any(axis=1)]
     if not len(areas):
         return [labels.shape[view.axis] // 2]
     score = (areas / areas.max(axis=1, keepdims=True)).sum(axis=0)
-    best = int(score.argmax())
     there = np.flatnonzero(score)
-    if view.plane != "axial" or len(there) < 6:
-        return [best]
-    middle, apart = (there[0] + there[-1] + 1) // 2, len(there) // 5
-    far = np.abs(np.arange(len(score)) - best) > apart
-    other = (np.arange(len(score)) < middle) != (best < middle)
-    rest = np.where(far & other, score, 0)
-    if not rest.any():
-        return [best]
-    upwards = bool(grid.direction_matrix[2, 2 - view.axis] > 0)
-    return sorted((best, int(rest.argmax())), reverse=upwards)
+    edges = np.linspace(there[0], there[-1] + 1, count + 1)
+    between = (edges[1] - edges[0]) / 5 if count > 1 else 0.0  # parts keep apart from each other
+    best = set()
+    for low, high in itertools.pairwise(edges):
+        first = int(np.ceil(low + between))
+        part = score[first : max(first + 1, int(np.floor(high - between)))]
+        if part.any():
+            best.add(first + int(part.argmax()))
+    lps = _PLANES.index(view.plane)
+    upwards = bool(grid.direction_matrix[2 - lps, 2 - view.axis] > 0)
+    return sorted(best, reverse=upwards and view.plane == "axial")
 
 
 def _crop(view: View, image: np.ndarray, labels: np.ndarray, index: int) -> tuple[slice, slice]:
@@ -203,7 +220,7 @@ def _rows(
                 box = [(x + _CELL + _GAP) / wide, bottom + 0.05 * height / tall,
                        0.11 / wide, 0.9 * height / tall]  # fmt: skip
                 figure.colorbar(drawn, cax=figure.add_axes(box)).ax.tick_params(labelsize=8)
-        text = f"{cut.view.label}, slice {cut.index + 1}"
+        text = f"{cut.view.plane}, slice {cut.index + 1}"
         figure.text(0.1 / wide, bottom + height / 2 / tall, text, rotation=90, va="center")
         top += height + _GAP
     _legend(figure, labels)
