@@ -9,6 +9,8 @@ import numpy as np
 import slicer
 from vtk.util.numpy_support import vtk_to_numpy
 
+_AT_ONCE = 1 << 18
+
 
 @dataclass(frozen=True)
 class SegmentRow:
@@ -75,8 +77,16 @@ def _millilitres(segment: Any, counts: dict[Any, np.ndarray]) -> float:
     if scalars is None or scalars.GetNumberOfTuples() == 0:
         return 0.0
     if scalars not in counts:
-        # A shared image holds few labels; those of any type are whole numbers.
-        counts[scalars] = np.bincount(vtk_to_numpy(scalars).ravel())
+        counts[scalars] = _counted(vtk_to_numpy(scalars).ravel())
     label = segment.GetLabelValue()
     count = int(counts[scalars][label]) if 0 <= label < len(counts[scalars]) else 0
     return count * float(np.prod(image.GetSpacing())) / 1000.0
+
+
+def _counted(voxels: np.ndarray) -> np.ndarray:
+    """How often each label is in ``voxels``; labels are few, and whole numbers of any type."""
+    count = int(voxels.max()) + 1
+    found = np.zeros(count, np.int64)
+    for start in range(0, voxels.size, _AT_ONCE):  # bincount widens what it counts
+        found += np.bincount(voxels[start : start + _AT_ONCE], minlength=count)
+    return found
