@@ -11,7 +11,7 @@ from mriforge.anatomy import ORGANS
 from MRIForgeLib.charts import Charts, show_chart
 from MRIForgeLib.segment.tables import volume_title
 
-_LEGEND = 0.45
+_LEGEND = 0.8
 """Room to the right of the last frame, relative to the length, where the legend hides nothing."""
 # One color for each organ that can be told from the others on white, unlike those of anatomy.
 _COLORS = (

@@ -153,7 +153,7 @@ class OrgansSection:
         manager = slicer.app.layoutManager() if self._to_center else None
         self._to_center = False
         for number in range(manager.threeDViewCount if manager is not None else 0):
-            manager.threeDWidget(number).threeDView().resetFocalPoint()
+            _center(manager.threeDWidget(number).threeDView())
 
     def _stop_making(self) -> None:
         self._maker.stop()
@@ -230,3 +230,15 @@ def _swatch(color: tuple[float, float, float]) -> Any:
     pixmap = qt.QPixmap(_SWATCH, _SWATCH)
     pixmap.fill(qt.QColor(*(round(255 * band) for band in color)))
     return qt.QIcon(pixmap)
+
+
+def _center(view: Any) -> None:
+    """The whole of what a 3-D view shows, from where it is looked at; without the box around it."""
+    view.resetFocalPoint()
+    node = view.mrmlViewNode()
+    box, labels = node.GetBoxVisible(), node.GetAxisLabelsVisible()
+    node.SetBoxVisible(False)
+    node.SetAxisLabelsVisible(False)
+    view.resetCamera(False, True, True)
+    node.SetBoxVisible(box)
+    node.SetAxisLabelsVisible(labels)

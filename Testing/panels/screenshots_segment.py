@@ -21,8 +21,6 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 sys.path[:0] = [str(ROOT), str(HERE.parent), str(HERE), str(HERE.parent / "adapter")]
 
-from screenshots import with_palette  # noqa: E402
-
 SEED = 990_001
 BREATH_S = 4.0
 DEEPEST = 0.8
@@ -66,7 +64,8 @@ class Page:
         self.host.process_events(0.5)
         path = self.arguments.out / f"alamosegment-{name}.png"
         self.host.grab(None, str(path))
-        with_palette(Image.open(path).convert("RGB")).save(path, optimize=True)
+        # All colors: organs and shaded surfaces have more than a palette holds.
+        Image.open(path).convert("RGB").save(path, optimize=True)
         print(path.name, flush=True)
 
     def only(self, *names: str) -> None:
@@ -137,8 +136,18 @@ class Page:
         self.only("inputsSection", "methodSection", "resultSection")
         self.apply()
         self.only("resultSection")
-        self.panel.ui.organsTable.setVisible(True)
+        self.ui.show3DButton.click()
+        self.host.process_events(2.0)
+        bar = self.scroll_bar()
+        bar.setValue(bar.maximum)
         self.picture("series")
+
+    def scroll_bar(self):
+        """Of the module panel."""
+        import slicer
+
+        area = slicer.util.findChild(slicer.util.mainWindow(), "ModulePanelScrollArea")
+        return area.verticalScrollBar()
 
 
 def torso(seed: int, spacing: float, breath: float):

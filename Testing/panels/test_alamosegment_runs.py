@@ -223,3 +223,42 @@ def test_a_damaged_model_is_refused_with_a_sentence(ready, scene, tmp_path, monk
     finish(panel, 60)
     assert told and "damaged" in told[0]
     assert ids(scene) == before
+
+
+def test_fine_tuning_adds_a_model_that_is_chosen(ready, tmp_path, monkeypatch) -> None:
+    """Two pairs of the scene, four steps; cancelled first, then to the end."""
+    from test_segment_run import RECIPE
+
+    from mriforge.models.store import find_model
+    from mriforge.volume import Volume
+    from MRIForgeLib.nodes import grid_of
+    from MRIForgeLib.placing import Place
+    from MRIForgeLib.segment import tuning
+    from MRIForgeLib.segmentations import add_segmentation
+
+    panel, node = ready
+    ui = panel.ui
+    (tmp_path / "tiny.toml").write_text(RECIPE)
+    monkeypatch.setattr(tuning, "recipe_of", lambda model: str(tmp_path / "tiny.toml"))
+    grid = grid_of(node)
+    labels = np.zeros(grid.shape, np.uint8)
+    labels[10:30, 10:30, 10:40], labels[10:30, 35:50, 45:70] = 1, 2
+    for name in ("one", "two"):
+        outlines = add_segmentation(Volume(labels, grid), Place.of(node), name, {})
+        ui.caseImageSelector.setCurrentNode(node)
+        ui.caseLabelsSelector.setCurrentNode(outlines)
+        ui.addCaseButton.click()
+    ui.modelNameLineEdit.text = "mine"
+    ui.tuneButton.click()
+    assert ui.applyButton.text == "Cancel" and not ui.tuneButton.enabled
+    ui.applyButton.click()
+    finish(panel, 60)
+    assert "cancelled" in ui.summaryLabel.text and ui.modelComboBox.findData("mine") < 0
+    assert ui.tuneButton.enabled
+    ui.tuneButton.click()
+    finish(panel, 120)
+    assert panel.lastSession.error is None, panel.lastSession.error
+    assert find_model("mine").card.training["steps"] == 4
+    assert ui.modelComboBox.currentData == "mine" and "'mine'" in ui.summaryLabel.text
+    assert not ui.chartWidget.isHidden() and ui.modelNameLineEdit.text == ""
+    assert "Fine-tuned from" in ui.modelNoteLabel.text
