@@ -24,7 +24,44 @@ class OnCanvas(ScheduledRenderStrategy):
             self._canvas._request()
 
 
-class Pipeline(SliceView):
+class LaidOut:
+    """What pipelines of nodes that the layout made have in common, slice and 3-D views alike."""
+
+    def _reset_node_view_properties(self) -> None:
+        pass
+
+    def _on_object_event(self, sender, event_id, call_data) -> None:
+        super()._on_object_event(sender, event_id, call_data)
+        self.schedule_render()
+
+    def _let_go(self, logics, *observed) -> None:
+        """Take the pipeline out of the application.
+
+        Everything that observes it or that it observes is let go: otherwise it would live on in
+        cycles through VTK, and its displayable managers would follow the scene for ever.
+
+        Args:
+            logics: the application's collection of logics of such views.
+            observed: what it observes beside the scene and the view's node.
+        """
+        logics.RemoveItem(self._logic)
+        self.set_scheduled_render(NoScheduleRendering())
+        group = self._displayable_manager_group
+        self._interactor_observer.SetInteractor(None)
+        group.RemoveAllObservers()
+        group.SetMRMLDisplayableNode(None)
+        group.SetRenderer(None)
+        self.interactor().RemoveAllObservers()
+        observer = self._event_observer
+        for source in (self._scene, self._view_node, *observed):
+            observer.UpdateObservation(source, None)
+        observer.SetPythonCallback(None)
+        self._view_node = None
+        self._logic.SetMRMLScene(None)
+        self.finalize()
+
+
+class Pipeline(LaidOut, SliceView):
     """The slice pipeline for a slice node that the layout made.
 
     The class it derives from makes a node of its own and sets its orientation; here both come from
@@ -42,13 +79,6 @@ class Pipeline(SliceView):
         self._logic.SetMRMLScene(scene)
         self.set_view_node(node)
 
-    def _reset_node_view_properties(self) -> None:
-        pass
-
-    def _on_object_event(self, sender, event_id, call_data) -> None:
-        super()._on_object_event(sender, event_id, call_data)
-        self.schedule_render()
-
     def show_at(self, width: int, height: int) -> None:
         """Render at a size in pixels."""
         if self.render_window().GetSize() != (width, height):
@@ -58,28 +88,9 @@ class Pipeline(SliceView):
         self.render()
 
     def release(self) -> None:
-        """Take the pipeline out of the application.
-
-        Everything that observes it or that it observes is let go: otherwise it would live on in
-        cycles through VTK, and its displayable managers would follow the scene for ever.
-        """
-        logic = self._logic
-        slicer.app.applicationLogic().GetSliceLogics().RemoveItem(logic)
-        self.set_scheduled_render(NoScheduleRendering())
-        group, style = self._displayable_manager_group, self._interactor_observer
-        style.SetInteractor(None)
+        """Take the pipeline out of the application."""
+        style = self._interactor_observer
         style.SetDisplayableManagers(None)
         style.SetSliceLogic(None)
-        logic.SetDisplayableManagerGroup(None)
-        group.RemoveAllObservers()
-        group.SetMRMLDisplayableNode(None)
-        group.SetRenderer(None)
-        self.interactor().RemoveAllObservers()
-        observer = self._event_observer
-        observer.UpdateObservation(self._scene, None)
-        observer.UpdateObservation(self._view_node, None)
-        observer.UpdateObservation(logic, None)
-        observer.SetPythonCallback(None)
-        self._view_node = None
-        logic.SetMRMLScene(None)
-        self.finalize()
+        self._logic.SetDisplayableManagerGroup(None)
+        self._let_go(slicer.app.applicationLogic().GetSliceLogics(), self._logic)

@@ -13,12 +13,12 @@ from .canvas import Canvas, window_image
 from .modules import silent
 from .mrml_widgets import qMRMLWidget
 from .pythonqt import plain
-from .slice_pipeline import OnCanvas
+from .slice_pipeline import LaidOut, OnCanvas
 
 _PITCH_DEGREES = 0.5
 
 
-class Pipeline3D(ThreeDView):
+class Pipeline3D(LaidOut, ThreeDView):
     """The 3-D pipeline for a view node that the layout made."""
 
     def __init__(self, *arguments) -> None:
@@ -35,13 +35,6 @@ class Pipeline3D(ThreeDView):
         self._logic.SetMRMLScene(scene)
         self.set_view_node(node)
 
-    def _reset_node_view_properties(self) -> None:
-        pass
-
-    def _on_object_event(self, sender, event_id, call_data) -> None:
-        super()._on_object_event(sender, event_id, call_data)
-        self.schedule_render()
-
     def show_at(self, width: int, height: int) -> None:
         """Render at a size in pixels."""
         if self.render_window().GetSize() != (width, height):
@@ -51,23 +44,8 @@ class Pipeline3D(ThreeDView):
         self.render()
 
     def release(self) -> None:
-        """Take the pipeline out of the application; see the slice pipeline's for the reasons."""
-        logic = self._logic
-        slicer.app.applicationLogic().GetViewLogics().RemoveItem(logic)
-        self.set_scheduled_render(NoScheduleRendering())
-        group, style = self._displayable_manager_group, self._interactor_observer
-        style.SetInteractor(None)
-        group.RemoveAllObservers()
-        group.SetMRMLDisplayableNode(None)
-        group.SetRenderer(None)
-        self.interactor().RemoveAllObservers()
-        observer = self._event_observer
-        observer.UpdateObservation(self._scene, None)
-        observer.UpdateObservation(self._view_node, None)
-        observer.SetPythonCallback(None)
-        self._view_node = None
-        logic.SetMRMLScene(None)
-        self.finalize()
+        """Take the pipeline out of the application."""
+        self._let_go(slicer.app.applicationLogic().GetViewLogics())
 
 
 @plain

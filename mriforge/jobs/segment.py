@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mriforge import anatomy
 from mriforge.errors import BadInput
 from mriforge.events import Events, to_json
 from mriforge.jobs.images import about, read_image, write_image, write_text
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from mriforge.segment.job import Outlined
     from mriforge.segment.outline import Settings
 
-VIEWS = ("axial", "coronal", "sagittal")
+VIEWS = tuple(anatomy.VIEWS)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from mriforge.events import Events
 
 if TYPE_CHECKING:
-    from mriforge.anatomy import TissueMap
     from mriforge.jobs.simulate import Options
 
 INDEX = "anatomies.json"
@@ -24,6 +23,7 @@ def abdomen(options: Options, events: Events) -> dict[str, Any]:
 
     from mriforge.io import write
     from mriforge.phantoms.abdomen import draw
+    from mriforge.segment.doubts import volumes_ml
     from mriforge.synthesis import render
     from mriforge.volume import Volume
 
@@ -50,19 +50,8 @@ def abdomen(options: Options, events: Events) -> dict[str, Any]:
         **{name: path for name, (path, _) in files.items() if path is not None},
         "matrix": list(tissues.grid.stored_shape),
         "spacing_mm": list(tissues.grid.spacing),
-        "volumes_ml": volumes_ml(tissues),
+        "volumes_ml": volumes_ml(tissues.labels(), tissues.grid),
     }
-
-
-def volumes_ml(tissues: TissueMap) -> dict[str, float]:
-    """True volume of each organ."""
-    import numpy as np
-
-    from mriforge.anatomy import CLASSES, ORGANS
-
-    voxel = float(np.prod(tissues.grid.spacing)) / 1000
-    counts = np.bincount(tissues.labels().ravel(), minlength=CLASSES)
-    return {organ.key: round(float(counts[organ.label]) * voxel, 2) for organ in ORGANS}
 
 
 def anatomies(options: Options, events: Events) -> dict[str, Any]:
