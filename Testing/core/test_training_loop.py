@@ -143,13 +143,13 @@ def test_time_ends_a_run_at_the_final_rate() -> None:
     result = run.run()
     assert result.stopped == "time" and result.steps > 0
     assert 1.4 < result.seconds < 10
-    assert run.optimiser.param_groups[0]["lr"] < 0.6 * 3e-3
+    assert run.update.optimiser.param_groups[0]["lr"] < 0.6 * 3e-3
 
 
 def test_divergence_keeps_the_best_state() -> None:
     run = trainer()
-    honest = run.loss
-    run.loss = lambda out, target, given: (
+    honest = run.update.loss
+    run.update.loss = lambda out, target, given: (
         honest(out, target) * (float("nan") if run.step == 13 else 1.0)
     )
     result = run.run()
@@ -161,7 +161,7 @@ def test_divergence_keeps_the_best_state() -> None:
 def test_divergence_without_validation_keeps_the_start() -> None:
     run = trainer(validate=None)
     start = {n: t.clone() for n, t in run.model.state_dict().items()}
-    run.loss = lambda out, target, given: (out - target).mean() * float("nan")
+    run.update.loss = lambda out, target, given: (out - target).mean() * float("nan")
     result = run.run()
     assert result.stopped == "diverged"
     assert all(torch.equal(t, start[n]) for n, t in result.state.items())
@@ -204,7 +204,7 @@ def test_the_loop_takes_its_staircase_at_the_step_it_is_at() -> None:
     run = trainer(schedule=stairs, training={"steps": 10})
     run.run()
     # The last of ten steps is number 9, after two stairs.
-    assert run.optimiser.param_groups[0]["lr"] == pytest.approx(run.rates.lr / 4)
+    assert run.update.optimiser.param_groups[0]["lr"] == pytest.approx(run.update.spec.lr / 4)
 
 
 def tiny_recipe(**changes) -> Recipe:
@@ -257,6 +257,17 @@ def test_a_training_can_start_from_a_model(tmp_path: Path, manifest: Path) -> No
     second = train(recipe, manifest, tmp_path / "two", device="cpu", start=first.model.path)
     for name, tensor in first.result.state.items():
         assert torch.allclose(tensor, second.result.state[name], atol=1e-6)
+    card = second.model.card
+    expected = {"name": first.model.card.name, "sha256": first.model.card.sha256, "steps": 6}
+    assert card.training["start"] == expected and "start" not in first.model.card.training
+    assert card.trained_on == first.model.card.trained_on, "the same images are named once"
+    # Resumed without --start the card still says so, and the next in line names both.
+    more = dataclasses.replace(recipe, training=dataclasses.replace(short, steps=2))
+    resumed = train(more, manifest, tmp_path / "two", device="cpu", resume=True)
+    assert resumed.model.card.training["start"] == expected
+    third = train(recipe, manifest, tmp_path / "next", device="cpu", start=resumed.model.path)
+    before = third.model.card.training["start"]
+    assert before["steps"] == 2 and before["start"] == expected
     network = dataclasses.replace(recipe.network, options={"width": 3, "residual": True})
     other = dataclasses.replace(recipe, network=network)
     with pytest.raises(BadInput, match="another network"):

@@ -46,27 +46,32 @@ def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         ) from error
 
 
-def pack_optimiser(optimiser: torch.optim.Optimizer) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def pack_optimiser(
+    optimiser: torch.optim.Optimizer, prefix: str = "optimiser"
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """An optimiser's state split into tensors and JSON."""
     tree = optimiser.state_dict()
     tensors, values = {}, {}
     for index, slots in tree["state"].items():
         for name, value in slots.items():
             if isinstance(value, Tensor):
-                tensors[f"optimiser.{index}.{name}"] = value
+                tensors[f"{prefix}.{index}.{name}"] = value
             else:
                 values[f"{index}.{name}"] = value
     return tensors, {"values": values, "groups": tree["param_groups"]}
 
 
 def unpack_optimiser(
-    optimiser: torch.optim.Optimizer, tensors: dict[str, Tensor], state: dict[str, Any]
+    optimiser: torch.optim.Optimizer,
+    tensors: dict[str, Tensor],
+    state: dict[str, Any],
+    prefix: str = "optimiser",
 ) -> None:
     """The inverse of :func:`pack_optimiser`, into ``optimiser``."""
     slots: dict[int, dict[str, Any]] = {}
     for key, value in tensors.items():
-        if key.startswith("optimiser."):
-            _, index, name = key.split(".", 2)
+        if key.startswith(f"{prefix}."):
+            index, name = key.removeprefix(f"{prefix}.").split(".", 1)
             slots.setdefault(int(index), {})[name] = value
     for key, value in state["values"].items():
         index, name = key.split(".", 1)

@@ -12,7 +12,6 @@ import math
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -26,22 +25,15 @@ from mriforge.recipes.schema import OptimiserSpec, ScheduleSpec, TrainingSpec
 from mriforge.training.checkpoint import (
     WeightAverage,
     load_checkpoint,
-    pack_optimiser,
     pack_random,
     save_checkpoint,
-    unpack_optimiser,
     unpack_random,
 )
 from mriforge.training.distributed import Processes
-from mriforge.training.precision import bfloat16_on_cpu
 from mriforge.training.schedule import rate
+from mriforge.training.updates import Loss, Supervised, Update, is_volumetric
 
 State = dict[str, Tensor]
-
-
-def _volumetric(model: nn.Module) -> bool:
-    """Whether a network has 3-D convolutions."""
-    return any(parameter.dim() == 5 for parameter in model.parameters())
 
 
 class Sampler(Protocol):
@@ -79,10 +71,11 @@ class Trainer:
     Args:
         model: trained in place; must already be on ``device``.
         sampler: where batches come from (``.input``, ``.target``).
-        loss: ``(output, target, input) -> scalar``.
+        loss: ``(output, target, input) -> scalar``; not needed with ``update``.
+        update: another kind of step than down the gradient of ``loss``.
         training: limits, validation and checkpoint intervals, mixed precision, averaging.
         validate: figures of a network; ``figures[score]`` is to be as large as possible.
-            Without it the last state is the best.
+            Without it, or with an empty ``score``, the last state is the best.
         checkpoint: file to save to and, with ``resume``, to continue from.
         identity: anything JSON that must be the same when resuming (the recipe).
     """
@@ -91,7 +84,7 @@ class Trainer:
         self,
         model: nn.Module,
         sampler: Sampler,
-        loss: Callable[[Tensor, Tensor, Tensor], Tensor],
+        loss: Loss | None,
         *,
         optimiser: OptimiserSpec,
         schedule: ScheduleSpec,
@@ -105,14 +98,15 @@ class Trainer:
         group: Processes | None = None,
         events: Events | None = None,
         prefetch: bool = True,
+        update: Update | None = None,
     ) -> None:
         self.device, self.group = torch.device(device), group or Processes()
         if self.device.type == "cpu":
             # Channels last is 10 to 20 % faster for convolutions on the CPU.
-            volumetric = _volumetric(model)
+            volumetric = is_volumetric(model)
             model.to(memory_format=torch.channels_last_3d if volumetric else torch.channels_last)
-        self.model, self.sampler, self.loss = model, sampler, loss
-        self.rates, self.schedule, self.training = optimiser, schedule, training
+        self.model, self.sampler = model, sampler
+        self.schedule, self.training = schedule, training
         self.validate, self.score = validate, score
         self.checkpoint, self.resume, self.identity = checkpoint, resume, identity
         self.events, self.prefetch = events or Events(), prefetch
@@ -121,16 +115,17 @@ class Trainer:
         self.best: dict[str, float] = {}
         self.best_state: State | None = None
         self._ahead: tuple[int, Future | None] = (-1, None)
-        self._loss_sum, self._loss_count = torch.zeros((), dtype=torch.float64), 0
-        kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[optimiser.name]
-        self.optimiser = kind(
-            (p for p in model.parameters() if p.requires_grad),
-            lr=optimiser.lr,
-            betas=optimiser.betas,
-            weight_decay=optimiser.weight_decay,
+        self._sums: dict[str, Tensor] = {}
+        self._counts: dict[str, int] = {}
+        self.update = update or Supervised(
+            model,
+            loss,
+            optimiser,
+            mixed=training.mixed_precision,
+            device=self.device,
+            group=self.group,
         )
         self.average = WeightAverage(model, training.ema) if training.ema > 0 else None
-        self._cast, self._scaler = self._precision()
 
     def run(self) -> TrainResult:
         """Trains to the end.
@@ -141,7 +136,6 @@ class Trainer:
         self._start = {n: t.detach().cpu().clone() for n, t in self.model.state_dict().items()}
         if self.resume:
             self._restore()
-        parallel = self.group.wrap(self.model, self.device)
         if self.validate and not self.history:
             self._validate()
         started = self._saved = time.monotonic()
@@ -156,7 +150,7 @@ class Trainer:
                 if cancelled or done >= 1.0:
                     stopped = "cancelled" if cancelled else "time"
                     break
-                if not self._train_step(parallel, batch, done):
+                if not self._train_step(batch, done):
                     stopped = "diverged"
                     break
                 if time.monotonic() - reported > 0.5:
@@ -182,17 +176,6 @@ class Trainer:
             )
         return min(limits) if limits else 2**62
 
-    def _precision(self) -> tuple[Callable[[], Any], torch.amp.GradScaler | None]:
-        if not self.training.mixed_precision:
-            return nullcontext, None
-        if self.device.type == "cpu" and not _volumetric(self.model) and bfloat16_on_cpu():
-            return lambda: torch.autocast("cpu", torch.bfloat16), None
-        if self.device.type != "cuda":
-            return nullcontext, None
-        kind = torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
-        scaler = None if kind is torch.bfloat16 else torch.amp.GradScaler("cuda")
-        return lambda: torch.autocast("cuda", kind), scaler
-
     def _progress(self) -> float:
         """Share of the run that is used up: by steps or by time, whichever is more."""
         budget = self.training.max_minutes * 60.0
@@ -209,39 +192,22 @@ class Trainer:
             self._ahead = (following, pool.submit(self.sampler.batch, following))
         return batch
 
-    def _train_step(self, parallel: nn.Module, batch: Any, done: float) -> bool:
-        """One optimiser step; False when the loss is not a number any more."""
+    def _train_step(self, batch: Any, done: float) -> bool:
+        """One step; False when the loss is not a number any more."""
         factor = rate(done, self.schedule, self.step)
-        for group in self.optimiser.param_groups:
-            group["lr"] = self.rates.lr * factor
-        self.model.train()
-        self.optimiser.zero_grad(set_to_none=True)
-        with self._cast():
-            output = parallel(batch.input)
-            loss = self.loss(_single(output), batch.target, batch.input)
-        # Reading the loss stalls a GPU, so there it is looked at only now and then.
-        if (self.device.type != "cuda" or self.step % 20 == 0) and self.group.agree(
-            not math.isfinite(float(loss.detach())), self.device
-        ):
+        figures = self.update.step(batch, self.step, factor, done)
+        if figures is None:
             return False
-        scaled = self._scaler.scale(loss) if self._scaler else loss
-        scaled.backward()
-        if self._scaler:
-            self._scaler.unscale_(self.optimiser)
-        if self.rates.clip_norm > 0:
-            nn.utils.clip_grad_norm_(self.model.parameters(), self.rates.clip_norm)
-        if self._scaler:
-            self._scaler.step(self.optimiser)
-            self._scaler.update()
-        else:
-            self.optimiser.step()
         self.step += 1
-        if self.average:
+        if self.average and self.update.moved:
             self.average.update(self.model, self.step)
-        # MPS has no double precision; elsewhere the sum stays on the device, without waiting.
-        value = loss.detach().cpu() if loss.device.type == "mps" else loss.detach()
-        self._loss_sum = self._loss_sum.to(value.device) + value.double()
-        self._loss_count += 1
+        for name, value in figures.items():
+            # MPS has no double precision; elsewhere sums stay on the device, without waiting.
+            value = value.cpu() if value.device.type == "mps" else value
+            before = self._sums.get(name)
+            value = value.double()
+            self._sums[name] = value if before is None else before.to(value.device) + value
+            self._counts[name] = self._counts.get(name, 0) + 1
         return True
 
     def _keep_up(self) -> None:
@@ -252,15 +218,14 @@ class Trainer:
         if self.checkpoint and self.group.first and time.monotonic() - self._saved >= interval:
             self._save()
 
-    def _mean_loss(self) -> float:
-        return float(self._loss_sum) / max(1, self._loss_count)
+    def _means(self) -> dict[str, float]:
+        """What the steps since the last validation reported, on average."""
+        return {name: float(total) / self._counts[name] for name, total in self._sums.items()}
 
     def _report(self) -> None:
         if not self.group.first:
             return
-        self.events.metric(
-            step=self.step, loss=self._mean_loss(), lr=self.optimiser.param_groups[0]["lr"]
-        )
+        self.events.metric(step=self.step, **self._means(), **self.update.rates())
         text = f"step {self.step}"
         if self.best.get(self.score) is not None and self.step:
             name, unit = self.score.removesuffix("_db"), " dB" if self.score.endswith("_db") else ""
@@ -278,10 +243,8 @@ class Trainer:
             self.model.eval()
             with torch.no_grad():
                 figures = {name: float(v) for name, v in self.validate(self.model).items()}
-            entry = {"step": self.step, "seconds": round(self.used, 1), **figures}
-            if self._loss_count:
-                entry["loss"] = self._mean_loss()
-            if figures[self.score] > self.best.get(self.score, -math.inf):
+            entry = {"step": self.step, "seconds": round(self.used, 1), **figures, **self._means()}
+            if not self.score or figures[self.score] > self.best.get(self.score, -math.inf):
                 self.best = entry
                 self.best_state = {n: t.cpu().clone() for n, t in self.model.state_dict().items()}
             self.model.load_state_dict(kept)
@@ -289,7 +252,7 @@ class Trainer:
             self.events.metric(**entry)
         else:
             self.history.append({"step": self.step})
-        self._loss_sum, self._loss_count = torch.zeros((), dtype=torch.float64), 0
+        self._sums, self._counts = {}, {}
 
     def _save(self) -> None:
         if not (self.checkpoint and self.group.first):
@@ -300,18 +263,17 @@ class Trainer:
             tensors |= {f"average.{n}": t for n, t in self.average.state.items()}
         if self.best_state:
             tensors |= {f"best.{n}": t for n, t in self.best_state.items()}
-        moments, optimiser = pack_optimiser(self.optimiser)
+        others, update = self.update.pack()
         generators, random_state = pack_random()
-        tensors |= moments | generators | {"loss.sum": self._loss_sum}
+        tensors |= others | generators | {f"sum.{n}": t for n, t in self._sums.items()}
         state = {
             "step": self.step,
             "used": self.used,
             "history": self.history,
             "best": self.best,
-            "loss_count": self._loss_count,
-            "optimiser": optimiser,
+            "counts": self._counts,
+            "update": update,
             "random": random_state,
-            "scaler": self._scaler.state_dict() if self._scaler else None,
             "identity": self.identity,
         }
         save_checkpoint(self.checkpoint, tensors, state)
@@ -333,11 +295,9 @@ class Trainer:
                 n: t.to(self.device) for n, t in _part(tensors, "average.").items()
             }
         self.best_state = _part(tensors, "best.") or None
-        unpack_optimiser(self.optimiser, tensors, state["optimiser"])
+        self.update.unpack(tensors, state["update"])
         unpack_random(tensors, state["random"])
-        self._loss_sum, self._loss_count = tensors["loss.sum"], state["loss_count"]
-        if self._scaler and state["scaler"]:
-            self._scaler.load_state_dict(state["scaler"])
+        self._sums, self._counts = _part(tensors, "sum."), state["counts"]
         self.step, self.used = state["step"], state["used"]
         self.history, self.best = state["history"], state["best"]
         self.events.log(f"Resumed at step {self.step} after {self.used / 60:.1f} minutes.")
@@ -359,11 +319,6 @@ class Trainer:
         if self.group.first:
             self.events.progress(1.0, f"stopped by {stopped} at step {self.step}")
         return TrainResult(state, self.history, self.step, self.used, stopped, self.best)
-
-
-def _single(output: Any) -> Any:
-    """A network's answer in single precision; deeply supervised ones give several."""
-    return [part.float() for part in output] if isinstance(output, list) else output.float()
 
 
 def _part(tensors: dict[str, Tensor], prefix: str) -> State:
