@@ -165,15 +165,13 @@ class TuneTask:
 
 
 def _install(made: Path, name: str, start: str) -> Path:
-    """Adds a trained model to the user's own, with a card that says what it came from."""
+    """Adds a trained model to the user's own, under its name; its card says what it came from."""
     before, path = find_model(start).card, made / CARD
     card = ModelCard.read(path)
     card = dataclasses.replace(
         card,
         name=name,
         title=f"{before.title or before.name}, fine-tuned on labelled cases",
-        trained_on=[*before.trained_on, *card.trained_on],
-        training={**card.training, "start": {"name": before.name, "sha256": before.sha256}},
         limits=card.limits
         or f"Fine-tuned from '{start}' on a few cases; what it forgot of others is not known.",
     )

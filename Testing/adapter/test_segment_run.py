@@ -197,7 +197,7 @@ def test_a_model_is_fine_tuned_on_cases_of_the_scene_and_used(lib, scene, tmp_pa
     # What the model has seen: what it began with, and the cases.
     assert [entry["kind"] for entry in card.trained_on] == ["tissue map", "labelled volume"]
     assert card.trained_on[1]["organs"] == [1, 2, 5]
-    assert card.training["start"]["sha256"] == find_model("tiny").card.sha256
+    assert card.training["start"] == find_model("tiny").card.origin()
     assert "Tiny, fine-tuned" in card.title and "Fine-tuned from 'tiny'" in card.limits
     assert "belly" not in card.to_json(), "nobody's name leaves the scene"
     assert any("'mine' was added to your models: 4 steps" in line for line in seen.lines)

@@ -29,7 +29,8 @@ class ModelCard:
         settings: the whole recipe as values, so that a model from a user's own recipe can be
             fine-tuned where that file is not; empty: the shipped recipe of that name.
         figures: validation figures of the weights, on held-out subjects.
-        training: steps, seconds, how it ended, software.
+        training: steps, seconds, how it ended, software; ``start``: the model that it began
+            from (see :meth:`origin`), if there was one. ``trained_on`` then has what that saw too.
     """
 
     name: str
@@ -53,6 +54,15 @@ class ModelCard:
     def to_json(self) -> str:
         """Text of ``card.json``."""
         return json.dumps(dataclasses.asdict(self), indent=2, ensure_ascii=False) + "\n"
+
+    def origin(self) -> dict[str, Any]:
+        """What the card of a model that begins from this one says of it.
+
+        ``name``, ``sha256``, ``steps`` of its own training where they are known, and ``start``:
+        the same of the model that it began from itself, if there was one.
+        """
+        found = {"name": self.name, "sha256": self.sha256}
+        return {**found, **{k: self.training[k] for k in ("steps", "start") if k in self.training}}
 
     @classmethod
     def read(cls, path: Path) -> ModelCard:

@@ -26,6 +26,7 @@ from mriforge.training.data import Dataset, load_dataset
 from mriforge.training.distributed import Processes, processes
 from mriforge.training.factor_pairs import PairSet
 from mriforge.training.loop import Trainer, TrainResult
+from mriforge.training.origin import remembered, seen_by_both
 from mriforge.training.patches import make_sampler
 from mriforge.training.validation import HeldOut
 
@@ -62,7 +63,8 @@ def train(
         resume: continue from ``out_dir``'s checkpoint, if there is one.
         device: as of :func:`mriforge.device.choose_device`.
         half: store the weights in half precision.
-        start: a trained model (name or folder) of the same network to begin from.
+        start: a trained model (name or folder) of the same network to begin from; the new model's
+            card names it and what it saw.
 
     Raises:
         BadInput: recipe, manifest or output folder unusable, or a checkpoint in the way.
@@ -87,10 +89,13 @@ def train(
             chosen = torch.device("cuda", group.local_rank)
             torch.cuda.set_device(chosen)
         data = _data(recipe, manifest, out_dir, group, events.part(0.0, 0.02))
+        model, before = _start(recipe, start)
+        resumed = resume and (out_dir / CHECKPOINT).is_file()
+        before = remembered(out_dir, before, resumed, writes=group.first)
         trainer = make_trainer(
             recipe,
             data,
-            model=_start(recipe, start),
+            model=model,
             checkpoint=out_dir / CHECKPOINT,
             resume=resume,
             device=chosen,
@@ -98,23 +103,25 @@ def train(
             events=events.part(0.02, 1.0),
         )
         result = trainer.run()
-        state, card = deliver(recipe, data, result, chosen)
+        state, card = deliver(recipe, data, result, chosen, before)
         if not group.first:
             return TrainOutcome(ModelFolder(out_dir / "model", card), result)
         return TrainOutcome(save_model(out_dir / "model", state, card, half=half), result)
 
 
-def _start(recipe: Recipe, name: str | Path | None) -> nn.Module | None:
-    """The network to begin from, or None for a fresh one."""
+def _start(
+    recipe: Recipe, name: str | Path | None
+) -> tuple[nn.Module, ModelCard] | tuple[None, None]:
+    """The network to begin from with its card, or None for a fresh one."""
     if name is None:
-        return None
+        return None, None
     model, card = load_model(name)
     if (card.network, card.network_options) != (recipe.network.name, recipe.network.options):
         raise BadInput(
             f"The model {name} is another network than the recipe '{recipe.name}' trains.",
             "Start from a model of the same network and options.",
         )
-    return model
+    return model, card
 
 
 def _data(
@@ -287,10 +294,14 @@ def deliver(
     data: Dataset | PairSet,
     result: TrainResult,
     device: torch.device | str = "cpu",
+    before: dict[str, Any] | None = None,
 ) -> tuple[dict[str, Tensor], ModelCard]:
     """The weights to keep of a run, and their card.
 
     Of a perceptual network only the contracting path is kept: the head was there to train it.
+
+    Args:
+        before: what the run began from, see :func:`mriforge.training.origin.remembered`.
 
     Raises:
         Failed: the training never reached a usable state.
@@ -308,6 +319,7 @@ def deliver(
     if recipe.task == "segmentation" and hasattr(model, "without_head"):
         model = model.without_head()
         options.pop("classes", None)
+    before = before or {}
     figures = {k: round(v, 4) for k, v in result.best.items() if k not in ("step", "seconds")}
     card = ModelCard(
         name=recipe.name,
@@ -318,7 +330,7 @@ def deliver(
         recipe=recipe.name,
         parameters=count_parameters(model),
         settings=recipe.as_dict(),
-        trained_on=data.provenance(),
+        trained_on=seen_by_both(before.get("trained_on", []), data.provenance()),
         input=_expected_input(recipe),
         figures={**figures, "held_out_subjects": sorted({v.subject for v in data.validation})},
         training={
@@ -329,6 +341,7 @@ def deliver(
             "torch": torch.__version__,
             "python": platform.python_version(),
             "mriforge": __version__,
+            **({"start": before["start"]} if before else {}),
         },
     )
     return model.state_dict(), card
