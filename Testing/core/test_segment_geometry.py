@@ -30,7 +30,7 @@ from outline_helpers import (
 from mriforge.anatomy import VIEWS
 from mriforge.errors import BadInput
 from mriforge.physics.canonical import canonical_grid, on_grid, sampled
-from mriforge.segment.outline import Outliner, Settings, outline, standardised
+from mriforge.segment.outline import Outliner, Settings, outline
 from mriforge.segment.shares import labels_on
 from mriforge.volume import Grid, Volume
 
@@ -109,20 +109,15 @@ def test_organs_stay_where_they_are_on_any_grid(name) -> None:
     assert found.entropy.min() >= 0 and found.entropy.max() <= 1
 
 
-def test_what_an_oblique_volume_leaves_empty_does_not_count() -> None:
-    grid = around((20, 30, 40), (3.0, 3.0, 3.0), rotation(0.4, 0.3, 0.7))
-    array = np.random.default_rng(0).normal(50, 5, grid.shape).astype(np.float32)
-    array = ndimage.gaussian_filter(array, 2) + 20
-    image, working = standardised(Volume(array, grid), 3.0)
-    assert working.shape != grid.shape and working.direction == tuple(np.eye(3).ravel())
-    inside = image > image.min()
-    assert 0.2 < inside.mean() < 0.8
-    assert abs(image[inside].mean()) < 0.05 and abs(image[inside].std() - 1) < 0.05
-    empty, _ = standardised(Volume(np.full(grid.shape, 7.0, np.float32), grid), 3.0)
-    assert empty is None
-    array[0, 0, 0] = np.nan
+def test_an_image_of_one_value_holds_nothing_and_not_a_number_is_refused() -> None:
+    grid = around((8, 9, 10), (3.0, 3.0, 3.0), rotation(0.4, 0.3, 0.7))
+    flat = np.full(grid.shape, 7.1, np.float32)
+    settings = Settings(3.0, device="cpu", disagreement=True)
+    found = outline(Volume(flat, grid), torch.nn.Identity(), settings)
+    assert not found.labels.any() and not found.entropy.any()
+    flat[0, 0, 0] = np.nan
     with pytest.raises(BadInput, match="not numbers"):
-        standardised(Volume(array, grid), 3.0)
+        outline(Volume(flat, grid), torch.nn.Identity(), settings)
 
 
 def fields_of(distances: np.ndarray) -> np.ndarray:

@@ -18,7 +18,8 @@ from mriforge.device import GIB, choose_device, free_memory, trouble
 from mriforge.errors import BadInput, Failed, OutOfMemory
 from mriforge.events import Events
 from mriforge.models.card import ModelCard
-from mriforge.physics.canonical import canonical_grid, inside, on_grid
+from mriforge.physics.canonical import on_grid
+from mriforge.physics.zscore import standardised
 from mriforge.segment.clean import clean
 from mriforge.segment.predict import SlabPredictor
 from mriforge.segment.shares import labels_on
@@ -177,7 +178,8 @@ class Outliner:
         """
         events, settings = events or Events(), self.settings
         whole = whole or settings.disagreement or settings.fusion == "probability"
-        image, working = standardised(volume, settings.spacing)
+        given = standardised(volume, settings.spacing)
+        image, working = given.array, given.grid
         figures = {
             "working": {
                 "matrix": list(working.stored_shape),
@@ -185,7 +187,7 @@ class Outliner:
             },
             "device": str(self.devices[0]),
         }
-        if image is None:  # the same value everywhere: there is nothing in it
+        if not image.any():  # the same value everywhere: there is nothing in it
             views = {name: np.zeros(volume.grid.shape, np.uint8) for name in settings.views}
             total = np.zeros((CLASSES, *working.shape), np.int16) if whole else None
             return Answers(volume.grid, working, views, total, figures)
@@ -239,34 +241,6 @@ def devices_for(requested: str | torch.device, views: int) -> list[torch.device]
     working = [device for device in found if trouble(device) is None]
     working.sort(key=lambda device: (device.index != first.index, -free_memory(device)))
     return working[:views] or [first]
-
-
-def standardised(volume: Volume, spacing: float) -> tuple[np.ndarray | None, Grid]:
-    """The image on the working grid with mean 0 and standard deviation 1 (Chen 2021, 7.2.2).
-
-    Only what was acquired counts: the corners that an oblique volume leaves empty are set to the
-    image's minimum afterwards.
-
-    Returns:
-        ``(z, y, x)`` float32, None where the image has one value; and its grid.
-
-    Raises:
-        BadInput: voxels that are not numbers.
-    """
-    working = canonical_grid(volume.grid, spacing)
-    seen = inside(volume.grid, working)
-    image = on_grid(volume, working).array
-    acquired = image if seen.all() else image[seen]
-    mean, deviation = acquired.mean(dtype=np.float64), acquired.std(dtype=np.float64)
-    if not (math.isfinite(mean) and math.isfinite(deviation)):
-        raise BadInput("The image has voxels that are not numbers (NaN or infinite).")
-    if deviation <= 1e-6 * abs(mean) or deviation == 0:
-        return None, working
-    image -= np.float32(mean)
-    image /= np.float32(deviation)
-    if not seen.all():
-        image[~seen] = image[seen].min()
-    return image, working
 
 
 class _Work:

@@ -33,7 +33,8 @@ import numpy as np
 from mriforge.anatomy import ORGANS, TissueMap
 from mriforge.errors import BadInput
 from mriforge.io import read
-from mriforge.physics.canonical import canonical_grid, on_grid, turned
+from mriforge.physics.canonical import on_grid, turned
+from mriforge.physics.zscore import standardised
 from mriforge.synthesis.label_maps import (
     SCHEMES,
     organ_labels,
@@ -250,7 +251,8 @@ def load_pair(case: Case, spacing: float) -> tuple[Volume, np.ndarray]:
         spacing: voxel size in mm.
 
     Returns:
-        the image, float32, and labels ``(z, y, x)`` uint8 on its grid; organs that the case does
+        the image, float32, by :func:`mriforge.physics.zscore.standardised`, and labels
+        ``(z, y, x)`` uint8 on its grid; organs that the case does
         not outline are background.
 
     Raises:
@@ -272,9 +274,9 @@ def load_pair(case: Case, spacing: float) -> tuple[Volume, np.ndarray]:
             f"{_where(labels)}, and {_where(image)}.",
             "Resample the label map onto its image, by nearest neighbour.",
         )
-    grid = canonical_grid(image.grid, spacing)
+    image = standardised(image, spacing)
     with _naming(case.labels):
-        numbers = on_grid(labels, grid, labels=True).array
+        numbers = on_grid(labels, image.grid, labels=True).array
         found = numbers.astype(np.uint8) if case.meaning else organ_labels(numbers, case.scheme)
         found[~np.isin(found, case.organs)] = 0
         if not found.any():
@@ -283,7 +285,7 @@ def load_pair(case: Case, spacing: float) -> tuple[Volume, np.ndarray]:
                 "Check that its numbers are those of its scheme: "
                 f"{'dataset.json' if case.meaning else case.scheme}.",
             )
-    return on_grid(image, grid), found
+    return image, found
 
 
 def _labels(case: Case) -> Volume:

@@ -15,6 +15,7 @@ from mriforge.anatomy import CLASSES, VIEWS, TissueMap
 from mriforge.errors import BadInput
 from mriforge.events import Events
 from mriforge.losses.organs import OrganTarget
+from mriforge.physics.zscore import zscore
 from mriforge.recipes.schema import OrganSpec, Recipe
 from mriforge.training.patches import Batch
 from mriforge.training.slabs import draw_slab
@@ -57,12 +58,6 @@ class OrganCases:
         return list(found.values())
 
 
-def standardised(image: np.ndarray) -> np.ndarray:
-    """An image of mean 0 and standard deviation 1 (Chen 2021, 7.2.2), float32."""
-    image = np.asarray(image, dtype=np.float32)
-    return (image - image.mean()) / max(float(image.std()), 1e-12)
-
-
 def made_from(tissues: TissueMap, seed: Sequence[int], spec: OrganSpec) -> Labelled:
     """A new image of new anatomy from a tissue map, as different as the recipe says."""
     from mriforge.synthesis import DeformSpec, RenderSpec, synthesise
@@ -75,9 +70,7 @@ def made_from(tissues: TissueMap, seed: Sequence[int], spec: OrganSpec) -> Label
         deform_spec=far[spec.deformation],
         render_spec=RenderSpec(random_contrast=spec.random_contrast, sequence=spec.sequence),
     )
-    return Labelled(
-        standardised(image.array), labels, tissues.subject, tissues.organs, tissues.source
-    )
+    return Labelled(zscore(image.array), labels, tissues.subject, tissues.organs, tissues.source)
 
 
 class OrganSampler:
@@ -239,7 +232,5 @@ def load_organ_cases(recipe: Recipe, source: str, events: Events) -> OrganCases:
             continue
         image, labels = load_pair(case, recipe.organs.spacing)
         about = {"source": case.image.name, "licence": case.licence, "contrast": case.contrast}
-        found[case.split].append(
-            Labelled(standardised(image.array), labels, case.subject, case.organs, about)
-        )
+        found[case.split].append(Labelled(image.array, labels, case.subject, case.organs, about))
     return OrganCases(found["train"], found["validation"])
