@@ -29,13 +29,7 @@ def zscore(array: np.ndarray, seen: np.ndarray | None = None) -> np.ndarray:
     array = np.asarray(array, dtype=np.float32)
     part = seen is not None and not seen.all()
     values = array[seen] if part else array
-    with np.errstate(over="ignore", invalid="ignore"):
-        mean, deviation = values.mean(), values.std()
-    if not (np.isfinite(mean) and np.isfinite(deviation)):  # squares of 1e20 are beyond float32
-        mean = values.mean(dtype=np.float64).astype(np.float32)
-        deviation = values.std(dtype=np.float64)
-        if not (np.isfinite(mean) and np.isfinite(deviation)):
-            raise BadInput("The image has voxels that are not numbers (NaN or infinite).")
+    mean, deviation = _moments(values)
     if deviation <= _FLAT * abs(mean) or deviation == 0:
         return np.zeros_like(array)
     result = array - mean
@@ -43,6 +37,23 @@ def zscore(array: np.ndarray, seen: np.ndarray | None = None) -> np.ndarray:
     if part:
         result[~seen] = result[seen].min()
     return result
+
+
+def _moments(values: np.ndarray) -> tuple[np.float32, np.floating]:
+    """Mean and standard deviation of float32 values.
+
+    Raises:
+        BadInput: they are not finite.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        mean, deviation = values.mean(), values.std()
+        if not (np.isfinite(mean) and np.isfinite(deviation)):
+            # Squares of 1e20 are beyond float32.
+            mean = values.mean(dtype=np.float64).astype(np.float32)
+            deviation = values.std(dtype=np.float64)
+    if not (np.isfinite(mean) and np.isfinite(deviation)):
+        raise BadInput("The image has voxels that are not numbers (NaN or infinite).")
+    return mean, deviation
 
 
 def standardised(volume: Volume, spacing: float) -> Volume:
