@@ -52,7 +52,7 @@ OPTIONAL = {
     "rich": {"cli", "console"},
     "skimage": set(),
     "psutil": set(),
-    "torchvision": set(),
+    "torchvision": {"losses"},
     "highdicom": {"io"},
     "av": {"io"},
     "h5py": {"io"},

@@ -56,11 +56,17 @@ def input_error(given: Tensor, target: Tensor) -> Tensor:
     return (error + _NOISE**2).sqrt()
 
 
+def has_terms(spec: LossSpec) -> bool:
+    """Whether a recipe compares images at all, besides what judges say."""
+    return spec.perceptual > 0 or any(getattr(spec, name) > 0 for name in _TERMS)
+
+
 def build_loss(spec: LossSpec, perceptual: nn.Module | None = None) -> WeightedLoss:
     """The loss a recipe asks for.
 
     Args:
-        perceptual: the frozen network of the perceptual term; loaded by name when missing.
+        perceptual: the frozen network of the perceptual term; loaded by name when missing
+            (``vgg19``: torchvision's).
 
     Raises:
         BadInput: every weight is zero.
@@ -72,11 +78,16 @@ def build_loss(spec: LossSpec, perceptual: nn.Module | None = None) -> WeightedL
     if spec.perceptual > 0:
         from mriforge.losses.perceptual import PerceptualLoss
 
-        if perceptual is None:
-            from mriforge.models.store import load_model
+        if perceptual is None and spec.perceptual_network == "vgg19":
+            from mriforge.losses.vgg import VggLoss
 
-            perceptual = load_model(spec.perceptual_network)[0]
-        terms.append((spec.perceptual, PerceptualLoss(perceptual)))
+            terms.append((spec.perceptual, VggLoss()))
+        else:
+            if perceptual is None:
+                from mriforge.models.store import load_model
+
+                perceptual = load_model(spec.perceptual_network)[0]
+            terms.append((spec.perceptual, PerceptualLoss(perceptual)))
     if not terms:
         raise BadInput("Every weight of the loss is zero.", "Set one of them in the recipe.")
     return WeightedLoss(terms, spec.balance)

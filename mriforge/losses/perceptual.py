@@ -19,7 +19,8 @@ class PerceptualLoss(nn.Module):
         network: gives its features level by level from ``network.features(image)``.
         levels: how many of them are compared (published: 3).
 
-    Images are ``(b, 1, d, h, w)``; gradients flow into ``output`` only.
+    Images are ``(b, 1, d, h, w)``; gradients flow into ``output`` only. Where they have fewer
+    slices than the levels halve away, as 2-D patches do, slices are repeated for the network.
     """
 
     def __init__(self, network: nn.Module, levels: int = 3) -> None:
@@ -32,6 +33,10 @@ class PerceptualLoss(nn.Module):
         return super().train(False)
 
     def forward(self, output: Tensor, target: Tensor) -> Tensor:
+        least = 2 ** (self.levels - 1)
+        if output.shape[2] < least:
+            times = -(-least // output.shape[2])
+            output, target = (part.repeat(1, 1, times, 1, 1) for part in (output, target))
         with torch.no_grad():
             wanted = self.network.features(target)[: self.levels]
         have = self.network.features(output)[: self.levels]

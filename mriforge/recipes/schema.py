@@ -6,6 +6,8 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from mriforge.recipes.adversarial import AdversarialSpec
+
 
 @dataclass(frozen=True)
 class NetworkSpec:
@@ -344,6 +346,7 @@ class Recipe:
     stack: StackSpec = field(default_factory=StackSpec)
     factors: FactorSpec = field(default_factory=FactorSpec)
     organs: OrganSpec = field(default_factory=OrganSpec)
+    adversarial: AdversarialSpec = field(default_factory=AdversarialSpec)
     optimiser: OptimiserSpec = field(default_factory=OptimiserSpec)
     schedule: ScheduleSpec = field(default_factory=ScheduleSpec)
     training: TrainingSpec = field(default_factory=TrainingSpec)

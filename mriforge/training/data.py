@@ -10,6 +10,9 @@ A manifest is JSON (a list of entries, or ``{"volumes": [...]}``) or CSV with th
     contrast  free text, e.g. ``T1w`` (optional)
     axes      in-plane stored axes: ``[0, 1]``, or several pairs that may be drawn from for 3-D
               scans: ``[[0, 1], [0, 2], [1, 2]]``; in CSV ``0,1`` or ``0,1;0,2;1,2`` (default 0,1)
+    domain    free text, e.g. ``brain``: for trainings on two kinds of images (optional)
+
+A folder in place of a manifest is read as one of :mod:`mriforge.training.layouts`.
 """
 
 from __future__ import annotations
@@ -31,7 +34,7 @@ from mriforge.io.atomic import atomic_path
 from mriforge.volume import Image, as_series
 
 SPLITS = ("train", "validation")
-_COLUMNS = ("path", "subject", "split", "licence", "contrast", "axes")
+_COLUMNS = ("path", "subject", "split", "licence", "contrast", "axes", "domain")
 _TISSUE = 0.1
 """Share of the intensity scale above which a voxel counts as tissue, for drawing patches."""
 
@@ -46,6 +49,7 @@ class Entry:
     licence: str
     contrast: str = ""
     axes: tuple[tuple[int, int], ...] = ((0, 1),)
+    domain: str = ""
 
 
 @dataclass(frozen=True)
@@ -70,6 +74,7 @@ class TrainingVolume:
     licence: str = ""
     contrast: str = ""
     spacing: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    domain: str = ""
 
     def view(self, frame: int, axes: tuple[int, int]) -> np.ndarray:
         """Frame with the slice axis first and the in-plane axes last, in stored order."""
@@ -96,6 +101,7 @@ class Dataset:
                 "subject": v.subject,
                 "licence": v.licence,
                 "contrast": v.contrast,
+                **({"domain": v.domain} if v.domain else {}),
                 "matrix": list(v.array.shape[:0:-1]),
                 "spacing_mm": [round(s, 4) for s in v.spacing],
             }
@@ -114,12 +120,18 @@ def slices_first(axes: Sequence[int]) -> tuple[int, int, int]:
 
 
 def read_manifest(path: str | Path) -> list[Entry]:
-    """Entries of a manifest file, checked.
+    """Entries of a manifest file, or of a folder in a public set's layout, checked.
 
     Raises:
         BadInput: unreadable, unknown columns, missing files, a subject in two splits.
     """
     path = Path(path)
+    if path.is_dir():
+        from mriforge.training.layouts import entries_of_folder
+
+        entries = entries_of_folder(path)
+        check_split(entries, str(path))
+        return entries
     rows = manifest_rows(
         path, "volumes", '[{"path": ..., "subject": ..., "split": "train", "licence": ...}, ...]'
     )
@@ -192,7 +204,8 @@ def _entry(row: dict, number: int, manifest: Path) -> Entry:
         raise BadInput(f"{where}: the image {path} is not there.", "Correct its path.")
     axes = _axes(row.get("axes"), where)
     subject, licence = str(row["subject"]).strip(), str(row["licence"]).strip()
-    return Entry(path, subject, split, licence, str(row.get("contrast") or "").strip(), axes)
+    contrast, domain = (str(row.get(key) or "").strip() for key in ("contrast", "domain"))
+    return Entry(path, subject, split, licence, contrast, axes, domain)
 
 
 def _axes(value: object, where: str) -> tuple[tuple[int, int], ...]:
@@ -283,6 +296,7 @@ def _cached(entry: Entry, cache: Path, percentile: float) -> TrainingVolume:
         entry.licence,
         entry.contrast,
         tuple(facts["spacing"]),
+        entry.domain,
     )
 
 

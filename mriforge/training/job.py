@@ -18,11 +18,12 @@ from mriforge.device import choose_device
 from mriforge.errors import BadInput, Failed
 from mriforge.events import Events
 from mriforge.io.atomic import check_writable
-from mriforge.losses import build_loss
+from mriforge.losses import build_loss, has_terms
 from mriforge.models.card import ModelCard
 from mriforge.models.store import ModelFolder, load_model, save_model
 from mriforge.recipes import Recipe, load_recipe
-from mriforge.training.data import Dataset, load_dataset
+from mriforge.recipes.schema import PatchSpec
+from mriforge.training.data import Dataset, TrainingVolume, load_dataset
 from mriforge.training.distributed import Processes, processes
 from mriforge.training.factor_pairs import PairSet
 from mriforge.training.loop import Trainer, TrainResult
@@ -176,7 +177,15 @@ def make_trainer(
     sampler, validate, score = _data_of_task(recipe, data, model, group, device)
     if validate is None:
         events.log("No validation images: the last state is kept instead of the best one.")
-    loss = _loss(recipe, model).to(device)
+    loss = _loss(recipe, model)
+    loss = loss.to(device) if loss is not None else None
+    update = None
+    if recipe.adversarial.kind != "none":
+        from mriforge.training.adversarial import make_update
+
+        update = make_update(recipe, model, loss, device=torch.device(device), group=group)
+        # Every judge knows less error and less sharpness: there is no best state of a game.
+        score = ""
     if getattr(model, "gate", None) is not None:
         from mriforge.training.interslice import GateLoss
 
@@ -196,10 +205,14 @@ def make_trainer(
         device=device,
         group=group,
         events=events,
+        update=update,
     )
 
 
-def _loss(recipe: Recipe, model: nn.Module) -> nn.Module:
+def _loss(recipe: Recipe, model: nn.Module) -> nn.Module | None:
+    """What the network minimises; None where only judges and cycles teach it."""
+    if recipe.adversarial.kind != "none" and not has_terms(recipe.loss):
+        return None
     if recipe.task == "organs":
         from mriforge.losses.organs import OrganLoss
 
@@ -254,17 +267,28 @@ def _data_of_task(
             data.train, recipe, rank=group.rank, world=group.world, device=device
         )
         return sampler, HeldOutStacks.of_recipe(recipe, data.validation, device), "gain_db"
-    sampler = make_sampler(
-        data.train,
-        recipe.patches,
-        recipe.degradation,
-        recipe.input,
-        recipe.augmentation,
-        seed=recipe.seed,
-        rank=group.rank,
-        world=group.world,
-        device=device,
-    )
+
+    def sample(volumes: list[TrainingVolume], patches: PatchSpec) -> Any:
+        return make_sampler(
+            volumes,
+            patches,
+            recipe.degradation,
+            recipe.input,
+            recipe.augmentation,
+            seed=recipe.seed,
+            rank=group.rank,
+            world=group.world,
+            device=device,
+        )
+
+    if recipe.adversarial.domain > 0 or recipe.adversarial.domain_watch:
+        from mriforge.training.domains import DomainSampler
+
+        sampler = DomainSampler(
+            data.train, recipe.patches, sample, seed=recipe.seed, rank=group.rank
+        )
+    else:
+        sampler = sample(data.train, recipe.patches)
     return sampler, HeldOut.of_recipe(recipe, data.validation, device), "gain_db"
 
 

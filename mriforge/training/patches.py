@@ -25,10 +25,14 @@ from mriforge.volume import Grid
 
 @dataclass(frozen=True)
 class Batch:
-    """Network tensors ``(batch, 1, depth, height, width)`` on one device."""
+    """Network tensors ``(batch, 1, depth, height, width)`` on one device.
+
+    ``domain`` numbers the kind of image of each, ``(batch,)``, where a training distinguishes two.
+    """
 
     input: Tensor
     target: Tensor
+    domain: Tensor | None = None
 
 
 def upsampled(low: Tensor, crop: KspaceCrop, method: str) -> Tensor:
