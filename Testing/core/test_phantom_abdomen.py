@@ -11,6 +11,7 @@ from scipy import ndimage
 from mriforge.anatomy import NUMBER, ORGANS, TissueMap
 from mriforge.errors import BadInput
 from mriforge.phantoms.abdomen import draw
+from mriforge.phantoms.abdomen.build import build
 
 COARSE = 4.0
 SEEDS = (0, 1, 5, 7, 12, 900_003)
@@ -98,6 +99,34 @@ def test_deep_inspiration_pushes_the_liver_down_by_one_or_two_centimetres() -> N
     assert 4 < heights[0] - heights[2] < 30
     spine = [middle(torso(1, breath), 10)[2] for breath in (0.0, 1.0)]
     assert abs(spine[0] - spine[1]) < 2
+
+
+@pytest.mark.parametrize("seed", [1, 7, 990_001])
+def test_breathing_moves_organs_and_keeps_their_volumes(seed: int) -> None:
+    own, others = torso(seed), [torso(seed, breath) for breath in (0.0, 0.5, 1.0)]
+    compared = 0
+    for organ in ORGANS:
+        parts = [tissues.labels() == organ.label for tissues in (own, *others)]
+        if any(part[end].any() for part in parts for end in (0, -1)):
+            continue  # the field of view ends in it
+        volumes = np.array([part.sum() for part in parts]) * COARSE**3 / 1000
+        assert volumes[1:] == pytest.approx(volumes[0], rel=0.05), organ.key
+        compared += 1
+    assert compared >= 7
+
+
+def test_the_bowel_is_wound_the_same_way_in_every_breath() -> None:
+    shapes = [torso(990_001, breath).labels() == 8 for breath in (None, 0.3)]
+    overlap = 2 * (shapes[0] & shapes[1]).sum() / sum(shape.sum() for shape in shapes)
+    assert overlap > 0.6, "moved by millimetres, not drawn anew"
+
+
+def test_a_subject_is_the_same_whether_its_own_breath_is_drawn_or_named() -> None:
+    tidal = build(5, 1.0).posture.breath_mm
+    own = build(5, None).posture.breath_mm / tidal
+    assert np.array_equal(torso(5, own).array, torso(5).array)
+    near = torso(5, own + 1e-5 if own < 0.5 else own - 1e-5)
+    assert (near.array != torso(5).array).mean() < 0.01
 
 
 @pytest.mark.parametrize(

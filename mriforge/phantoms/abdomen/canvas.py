@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
 import numpy as np
 from scipy.ndimage import label
 from scipy.spatial import cKDTree
@@ -11,19 +14,45 @@ from mriforge.phantoms.abdomen.space import Box, Space
 
 FREE = 255
 """Number of voxels that nothing has been painted into."""
+_SLACK_MM = 10.0
+_HALVINGS = 8
+
+
+@dataclass
+class Plan:
+    """What of a subject is the same in every breath, taken from the breath it was first drawn in.
+
+    What fits between its neighbours depends on how they lie, and so on the breath; a subject's
+    organs do not lose volume by breathing, and its bowel stays as it is wound.
+
+    Attributes:
+        voxels: volume of every tissue that was painted to a volume, by its key.
+        loops: center line and radii of the small bowel in resting coordinates, and the state of
+            the random numbers after them.
+    """
+
+    voxels: dict[str, int] = field(default_factory=dict)
+    loops: tuple[np.ndarray, np.ndarray, Mapping] | None = None
 
 
 class Canvas:
     """The tissues of a torso while they are painted.
 
     Attributes:
+        made: what was decided while painting.
+        keep: what was decided before, in another breath; None: this is the first.
+        slack: how much further than in the first breath level sets may shrink and grow, mm.
         space: where things are.
         tissues: ``(z, y, x)`` uint8; :data:`FREE` where nothing is yet.
         cavity: level set ``(z, y, x)`` of everything inside the muscles, lungs included.
         belly: level set ``(z, y, x)`` of what is inside the muscles and below the diaphragm.
     """
 
-    def __init__(self, space: Space, cavity: np.ndarray, belly: np.ndarray) -> None:
+    def __init__(
+        self, space: Space, cavity: np.ndarray, belly: np.ndarray, keep: Plan | None = None
+    ) -> None:
+        self.made, self.keep = Plan(), keep
+        self.slack = 0.0 if keep is None else _SLACK_MM
         self.space = space
         self.tissues = np.full(space.shape, FREE, dtype=np.uint8)
         self.cavity = cavity
@@ -60,11 +89,15 @@ class Canvas:
         may = part == FREE
         if within is not None:
             may &= within[box] < -gap
-        if millilitres is not None:
+        if millilitres is not None and self.keep is None:
             level = level - self._grow(level[may], millilitres, give)
+        elif millilitres is not None:
+            level = level - self._regrow(level, may, self.keep.voxels[tissue], give, whole)
         mask = may & (level < 0)
         if whole:
             mask = largest(mask)
+        if millilitres is not None:
+            self.made.voxels[tissue] = int(mask.sum())
         part[mask] = NUMBER[tissue]
         return np.where(mask, level, np.float32(99))
 
@@ -73,6 +106,33 @@ class Canvas:
         if count >= values.size:
             return give[1]
         return float(np.clip(np.partition(values, count)[count], *give))
+
+    def _regrow(
+        self, level: np.ndarray, may: np.ndarray, count: int, give: tuple[float, float], whole: bool
+    ) -> float:
+        """As :meth:`_grow`, to the volume of the first breath, of what will be painted."""
+        low, high = give[0] - self.slack, give[1] + self.slack
+        values = level[may]
+        if count < values.size:
+            low = float(np.clip(np.partition(values, count)[count], low, high))
+        if not whole:
+            return low if count < values.size else high
+
+        def missing(by: float) -> int:
+            return count - int(largest(may & (level < by)).sum())
+
+        lacks, has = missing(low), missing(high)
+        if lacks <= 0:
+            return low
+        for _ in range(_HALVINGS):
+            middle = (low + high) / 2
+            found = missing(middle)
+            if found > 0:
+                low, lacks = middle, found
+            else:
+                high, has = middle, found
+        # Where a piece that lay apart is reached, the volume jumps.
+        return low if lacks < -has else high
 
     def refill(self, tissue: str, box: Box, mask: np.ndarray) -> None:
         """Paints over what is there."""

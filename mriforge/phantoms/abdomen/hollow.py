@@ -43,7 +43,7 @@ def paint_stomach(build: Build, canvas: Canvas) -> np.ndarray:
     tone = np.array([dice.factor(0.1) for _ in shape])
     centers, radii = line(points, shape * tone * (aim / 430) ** 0.45, 3.0)
     space = canvas.space
-    box, level, _ = tube(space, centers, radii, margin=16)
+    box, level, _ = tube(space, centers, radii, margin=16 + 1.5 * canvas.slack)
     level = level + np.float32(2.0) * space.noise(box, 26.0, dice.rng)
     _paint_oesophagus(dice, canvas, points[0])
     painted = canvas.paint(
@@ -96,7 +96,7 @@ def paint_duodenum(build: Build, canvas: Canvas, pylorus: np.ndarray) -> np.ndar
     shape = np.array([9.0, 11.5, 11, 11, 11, 10, 10, 10, 9.5]) * (aim / 85) ** 0.45
     centers, radii = line(points, shape, 2.5)
     space = canvas.space
-    box, level, owner = tube(space, centers, radii, margin=9)
+    box, level, owner = tube(space, centers, radii, margin=9 + 1.5 * canvas.slack)
     level = level + np.float32(1.2) * space.noise(box, 10.0, dice.rng)
     painted = canvas.paint(
         "duodenum",
@@ -151,6 +151,34 @@ def paint_small_bowel(build: Build, canvas: Canvas, treitz: np.ndarray) -> None:
     """Loops of a long tube through random points of what is free inside the frame of the colon."""
     dice = build.dice(90)
     space = canvas.space
+    if canvas.keep is None:
+        centers, radii, aim = _wind(dice, build, canvas, treitz)
+        canvas.made.loops = (centers, radii, dice.rng.bit_generator.state)
+    else:
+        centers, radii, state = canvas.keep.loops
+        dice.rng.bit_generator.state = state
+        aim = 0.0
+    box, level, owner = tube(space, centers, radii, margin=5 + 1.5 * canvas.slack)
+    level = level + np.float32(1.0) * space.noise(box, 10.0, dice.rng)
+    painted = canvas.paint(
+        "small_intestine", box, level, millilitres=aim, give=(-3, 4), within=canvas.belly, gap=1.0
+    )
+    wall = dice.between(2.3, 3.2)
+    wet = space_of(dice, len(centers), dice.between(0.45, 0.95))[owner]
+    inner = np.where(wet, painted, 9)
+    _fill(canvas, box, inner, wall, "small_intestine_contents")
+    gas = space_of(dice, len(centers), dice.between(0, 0.18))[owner] & (painted < -wall)
+    middle = space.positions(centers)[:, 1]
+    canvas.refill(
+        "small_intestine_gas", box, gas & (space.axes[1][box[1]][None, :, None] < middle[owner] - 1)
+    )
+
+
+def _wind(
+    dice: Dice, build: Build, canvas: Canvas, treitz: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, float]:
+    """Center line, radii and millilitres of the small bowel in what is free."""
+    space = canvas.space
     radius = dice.about(11.5, 1.3, 9)
     low, high = build.place(np.array([(-100.0, -104, -230), (96, -34, -24)]))
     step = 5.0
@@ -169,21 +197,7 @@ def paint_small_bowel(build: Build, canvas: Canvas, treitz: np.ndarray) -> None:
     free &= grid[:, 2] < -30 - 0.25 * np.abs(grid[:, 0] - 40)
     points = spread_points(grid[free], 2.05 * radius, dice.rng)
     aim = float(np.clip(620 * dice.factor(0.32), 330, 1180))
-    centers, radii = _loops(dice, points, treitz, radius, 1.15 * aim)
-    box, level, owner = tube(space, centers, radii, margin=5)
-    level = level + np.float32(1.0) * space.noise(box, 10.0, dice.rng)
-    painted = canvas.paint(
-        "small_intestine", box, level, millilitres=aim, give=(-3, 4), within=canvas.belly, gap=1.0
-    )
-    wall = dice.between(2.3, 3.2)
-    wet = space_of(dice, len(centers), dice.between(0.45, 0.95))[owner]
-    inner = np.where(wet, painted, 9)
-    _fill(canvas, box, inner, wall, "small_intestine_contents")
-    gas = space_of(dice, len(centers), dice.between(0, 0.18))[owner] & (painted < -wall)
-    middle = space.positions(centers)[:, 1]
-    canvas.refill(
-        "small_intestine_gas", box, gas & (space.axes[1][box[1]][None, :, None] < middle[owner] - 1)
-    )
+    return *_loops(dice, points, treitz, radius, 1.15 * aim), aim
 
 
 def _loops(

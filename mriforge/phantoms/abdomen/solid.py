@@ -226,7 +226,7 @@ def paint_pancreas(build: Build, canvas: Canvas) -> None:
     aim = float(np.clip(84 * dice.factor(0.24), 48, 150))
     centers, radii = line(points, shape * (aim / 84) ** 0.4, 2.5)
     _paint_veins(build.dice(51), canvas, points)
-    box, level, _ = tube(canvas.space, centers, radii, margin=9)
+    box, level, _ = tube(canvas.space, centers, radii, margin=9 + 1.5 * canvas.slack)
     level = level + np.float32(1.6) * canvas.space.noise(box, 8.0, dice.rng)
     canvas.paint(
         "pancreas",

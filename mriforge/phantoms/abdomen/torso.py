@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 
 from mriforge.anatomy import TissueMap
 from mriforge.errors import BadInput
 from mriforge.phantoms.abdomen import frame, hollow, solid
 from mriforge.phantoms.abdomen.build import Build, build
-from mriforge.phantoms.abdomen.canvas import Canvas
+from mriforge.phantoms.abdomen.canvas import Canvas, Plan
 from mriforge.phantoms.abdomen.space import Space
 from mriforge.volume import Grid
 
@@ -22,7 +24,9 @@ def draw(seed: int, *, spacing: float = 3.0, breath: float | None = None) -> Tis
     Args:
         seed: the subject. The same seed is the same anatomy at every spacing and in every breath.
         spacing: isotropic voxel size in mm.
-        breath: 0 end-expiration .. 1 deep inspiration; None: drawn with the subject.
+        breath: 0 end-expiration .. 1 deep inspiration; None: drawn with the subject. In another
+            breath than its own a subject keeps the volumes of its organs (as far as there is room)
+            and the loops of its bowel; for that its own is drawn first, at the same spacing.
 
     Returns:
         All tissues ``(z, y, x)``; every one of the ten organs is there.
@@ -41,7 +45,8 @@ def draw(seed: int, *, spacing: float = 3.0, breath: float | None = None) -> Tis
         raise BadInput(f"The breath is a number from 0 to 1, not {breath}.")
     who = build(int(seed), breath)
     space = _space(who, spacing)
-    canvas = paint(who, space)
+    own = breath is None or who.posture == build(int(seed), None).posture
+    canvas = paint(who, space, None if own else _plan(int(seed), spacing))
     z = space.axes[0]
     first = int(np.searchsorted(z, who.low))
     count = int(np.searchsorted(z, who.high)) - first
@@ -58,6 +63,13 @@ def draw(seed: int, *, spacing: float = 3.0, breath: float | None = None) -> Tis
     )
 
 
+@lru_cache(maxsize=4)
+def _plan(seed: int, spacing: float) -> Plan:
+    """What a subject keeps in every breath."""
+    who = build(seed, None)
+    return paint(who, _space(who, spacing)).made
+
+
 def _space(who: Build, spacing: float) -> Space:
     """A grid that holds the whole body, from below the field of view to above the dome."""
     sx, sy, _ = who.posture.scale
@@ -69,10 +81,14 @@ def _space(who: Build, spacing: float) -> Space:
     return Space(low, high, spacing, who.posture, who.dice(5).rng)
 
 
-def paint(who: Build, space: Space) -> Canvas:
-    """Paints a subject. Who comes first has the place: the order is the table of priorities."""
+def paint(who: Build, space: Space, keep: Plan | None = None) -> Canvas:
+    """Paints a subject. Who comes first has the place: the order is the table of priorities.
+
+    Args:
+        keep: what was decided in the subject's own breath.
+    """
     walls = frame.walls(who, space)
-    canvas = Canvas(space, walls.cavity, walls.belly)
+    canvas = Canvas(space, walls.cavity, walls.belly, keep)
     frame.paint_spine(who, canvas)
     solid.paint_great_vessels(who, canvas)
     solid.paint_kidneys(who, canvas)
