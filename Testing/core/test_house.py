@@ -57,6 +57,7 @@ OPTIONAL = {
     "av": {"io"},
     "h5py": {"io"},
     "finufft": {"physics"},
+    "cv2": {"metrics"},
 }
 
 
