@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from mriforge.networks.unet2d import DenseBlock
 
 
-def start_at_zero(head: nn.Conv2d) -> None:
+def start_at_zero(head: nn.Conv2d | nn.Conv3d) -> None:
     """Makes a convolution give zero, so that a residual network begins as its input."""
     nn.init.zeros_(head.weight)
     nn.init.zeros_(head.bias)

@@ -11,19 +11,31 @@ from torch import nn
 
 from mriforge.errors import BadInput
 from mriforge.networks.alamo import DenseUnet, PlainUnet
+from mriforge.networks.dcsrn import Dcsrn
+from mriforge.networks.discriminators import CircleD, CpceD, DraganD3d, SrganD3d
 from mriforge.networks.edsr import Edsr, SmoreEdsr
+from mriforge.networks.fsrcnn import Fsrcnn
+from mriforge.networks.gan_circle import CircleGenerator
+from mriforge.networks.gan_cpce import CpceGenerator
 from mriforge.networks.mdcn import Mdcn
+from mriforge.networks.mdcsrn import Mdcsrn
 from mriforge.networks.perceptual import PerceptualNet
 from mriforge.networks.rcan import SmoreRcan
 from mriforge.networks.rdn import TscNet
 from mriforge.networks.recon_denseunet import ReconDenseUnet
 from mriforge.networks.sa_inr import SAINR
 from mriforge.networks.smore_small import SmoreSmall
+from mriforge.networks.srdensenet3d import SrDensenet3d
+from mriforge.networks.srresnet3d import SrResnet3d
 from mriforge.networks.unet3d import UNet3d
 from mriforge.networks.vae2d import Vae2d
 
 SARASAEN = "Sarasaen et al. 2021, Artif. Intell. Med. 121:102196"
 CHEN = "Chen 2021, dissertation (UCLA), chapter 6"
+DCSRN = "Chen 2021, dissertation (UCLA), chapter 3"
+MDCSRN = "Chen 2021, dissertation (UCLA), chapter 4"
+DRAGAN = "Chen 2021, dissertation (UCLA), chapter 5"
+LYU = "Lyu et al. 2018, super-resolution MRI by GAN-CPCE and GAN-CIRCLE"
 ALAMO = "Chen 2021, dissertation (UCLA), chapter 7"
 
 
@@ -97,6 +109,38 @@ NETWORKS: dict[str, Network] = {
     "plainunet_f64": Network(PlainUnet, f"{ALAMO} (PlainUnet)", 229_272_028, {"width": 64}),
     "plainunet_f80": Network(PlainUnet, f"{ALAMO} (PlainUnet)", 358_218_780, {"width": 80}),
     "plainunet_f96": Network(PlainUnet, f"{ALAMO} (PlainUnet)", 515_817_052, {"width": 96}),
+    "fsrcnn2d": Network(Fsrcnn, f"Dong et al. 2016, ECCV, as in {DCSRN}", 12_809),
+    "fsrcnn3d": Network(
+        Fsrcnn, f"Dong et al. 2016, ECCV, in 3-D, as in {DCSRN}", 65_065, {"dimensions": 3}
+    ),
+    "dcsrn": Network(Dcsrn, f"{DCSRN} (DCSRN)", 223_729),
+    "mdcsrn_b4u4": Network(Mdcsrn, f"{MDCSRN} (mDCSRN b4u4)", 228_961, {"blocks": 4}),
+    "mdcsrn_b6u4": Network(Mdcsrn, f"{MDCSRN} (mDCSRN b6u4)", 353_761, {"blocks": 6}),
+    "mdcsrn_b8u4": Network(Mdcsrn, f"{MDCSRN} (mDCSRN b8u4)", 485_473, {"blocks": 8}),
+    "mdcsrn_b4u4_k16": Network(
+        Mdcsrn, "Chen 2018, MICCAI (mDCSRN b4u4)", 405_633, {"blocks": 4, "growth": 16}
+    ),
+    "mdcsrn_b8u4_k16": Network(
+        Mdcsrn, f"{MDCSRN} (mDCSRN b8u4, growth 16)", 860_545, {"blocks": 8, "growth": 16}
+    ),
+    "srresnet3d": Network(
+        SrResnet3d, f"Ledig et al. 2017, CVPR, in 3-D, as in {MDCSRN}", 3_971_777
+    ),
+    "srdensenet3d": Network(
+        SrDensenet3d, f"Tong et al. 2017, ICCV, in 3-D, as in {MDCSRN}", 346_369
+    ),
+    "gan_cpce": Network(CpceGenerator, f"{LYU} (after Shan et al. 2018)", 62_016),
+    "gan_circle": Network(CircleGenerator, f"{LYU} (after You et al. 2020)", 180_032),
+    "gan_circle_published": Network(
+        CircleGenerator,
+        f"{LYU} (as in the public code of You et al. 2020)",
+        611_418,
+        {"width": 128, "stride": 2},
+    ),
+    "srgan_d3d": Network(SrganD3d, f"{MDCSRN} (discriminator of mDCSRN-GAN)", 28_210_369),
+    "dragan_d3d": Network(DraganD3d, f"{DRAGAN} (both discriminators of DRAGAN)", 132_189_890),
+    "cpce_d": Network(CpceD, f"{LYU} (critic of GAN-CPCE)", 17_923_521),
+    "circle_d": Network(CircleD, f"{LYU} (critic of GAN-CIRCLE)", 36_312_769),
 }
 
 

@@ -13,32 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mriforge.errors import BadInput
+from mriforge.networks.normalisation import NORMALISATIONS, normaliser
 
-NORMALISATIONS = ("none", "batch", "batch_train", "instance", "layer")
-"""``batch_train``: statistics of the batch also at inference (table 7-2, "BN_TrainMode");
-``layer``: over all maps and pixels of an image."""
-
-
-def normaliser(kind: str, channels: int) -> nn.Module:
-    """A layer that normalises ``(b, channels, h, w)``, with a scale and a shift of each map.
-
-    Raises:
-        BadInput: ``kind`` is not one of :data:`NORMALISATIONS`.
-    """
-    if kind == "none":
-        return nn.Identity()
-    if kind == "batch":
-        return nn.BatchNorm2d(channels)
-    if kind == "batch_train":
-        return nn.BatchNorm2d(channels, track_running_stats=False)
-    if kind == "instance":
-        return nn.InstanceNorm2d(channels, affine=True)
-    if kind == "layer":
-        return nn.GroupNorm(1, channels)
-    raise BadInput(
-        f"There is no normalisation called '{kind}'.", f"Known are {', '.join(NORMALISATIONS)}."
-    )
+__all__ = ["NORMALISATIONS", "DenseBlock", "PlainBlock", "Unet2d", "dense_unet", "normaliser"]
 
 
 class DenseBlock(nn.Module):
