@@ -120,7 +120,7 @@ class Workspace:
     def _elu(self, rows: Tensor, scale: Tensor, shift: Tensor, out: Tensor) -> None:
         channels = rows.shape[1]
         step = max(1, _CHUNK // channels)
-        minus = torch.tensor(-self.gain)
+        minus = rows.new_full((), -self.gain)
         for start in range(0, len(rows), step):
             part = out[start : start + step]
             torch.addcmul(shift, rows[start : start + step], scale, out=part)
