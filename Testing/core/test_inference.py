@@ -128,6 +128,35 @@ def test_networks_that_do_not_say_how_far_they_see_are_blended() -> None:
     assert (smooth - whole(unet(), image)).abs().mean() < 0.1 * image.std()
 
 
+def dense(**options: object) -> nn.Module:
+    torch.manual_seed(3)
+    return build("mdcsrn_b4u4", normalisation="none", growth=2, **options).eval()
+
+
+def test_exact_tiles_of_dense_networks_equal_the_whole() -> None:
+    net, image = dense(), torch.rand(1, 1, 50, 44, 40)
+    predictor = Predictor(net, device="cpu", tile=42)
+    assert len(predictor.plan(image.shape[2:]).tiles) > 1
+    with torch.inference_mode():
+        assert same(predictor(image), net(image))
+
+
+def test_published_tiles_equal_the_whole_away_from_their_seams() -> None:
+    """Tiles of 70 with a margin of 3, not averaged (Chen 2021, 4.4.1): the network sees 17 far."""
+    net, image = dense(), torch.rand(1, 1, 70, 20, 20)
+    far, margin, tile = net.halo, 3, 50
+    predictor = Predictor(net, device="cpu", tile=tile, margin=margin)
+    plan = predictor.plan(image.shape[2:])
+    seams = [part.write[0].start for part in plan.tiles if part.write[0].start]
+    with torch.inference_mode():
+        error = (predictor(image) - net(image)).abs().amax(dim=(0, 1, 3, 4))
+    assert seams and far == 17
+    near = torch.zeros(70, dtype=torch.bool)
+    for seam in seams:
+        near[max(0, seam - (far - margin)) : seam + far - margin] = True
+    assert float(error[~near].max()) < 1e-5 < float(error[near].max())
+
+
 def test_model_and_input_are_left_alone() -> None:
     net = unet().train()
     image = torch.rand(1, 1, 8, 8, 8)

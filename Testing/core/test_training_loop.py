@@ -182,7 +182,7 @@ def test_foreign_and_damaged_checkpoints(tmp_path: Path) -> None:
         trainer(path, resume=True).run()
 
 
-@pytest.mark.parametrize("name", ["constant", "cosine", "onecycle"])
+@pytest.mark.parametrize("name", ["constant", "cosine", "onecycle", "plateau_linear"])
 def test_schedules(name: str) -> None:
     spec = ScheduleSpec(name, warmup=0.1, final=0.05)
     values = [rate(p / 100, spec) for p in range(101)]

@@ -103,6 +103,15 @@ class Options:
     stride: int | None = option(
         "integer", "average 24^3 patches at this stride, as published", default=None, at_least=1
     )
+    tile: int | None = option(
+        "integer", "compute in tiles of this many voxels at most", default=None, at_least=8
+    )
+    margin: int | None = option(
+        "integer",
+        "voxels read around each tile (default: as far as the network sees)",
+        default=None,
+        at_least=0,
+    )
     device: str = option("device", "auto, cpu, cuda, cuda:N or mps", default="auto")
     memory: float | None = option(
         "number", "upper bound of the memory for tiles", default=None, above=0, metavar="GIB"
@@ -144,6 +153,8 @@ def check(options: Options) -> None:
                 )
     if options.epochs is not None and options.steps is not None:
         raise BadInput("--epochs and --steps both say how long.", "Give one of them.")
+    if options.stride is not None and (options.tile, options.margin) != (None, None):
+        raise BadInput("--stride averages patches of 24.", "Leave out --tile and --margin.")
     if options.resume and options.checkpoint is None:
         raise BadInput("--resume needs a checkpoint.", "Give one with --checkpoint FILE.")
 
@@ -163,7 +174,7 @@ def _check_kind(options: Options, across: bool) -> None:
                     f"{_flag(name)} is about thick slices.", "Add --self-supervised as well."
                 )
         return
-    for name in ("prior", "finetune", "register", "stride", "memory"):
+    for name in ("prior", "finetune", "register", "stride", "tile", "margin", "memory"):
         if getattr(options, name) not in (None, False):
             raise BadInput(
                 f"{_flag(name)} is about sharpening in plane.",
@@ -242,6 +253,8 @@ def _sharpen(image: Image, options: Options, events: Events) -> SuperresResult:
         device=str(chosen_device(options.device) or "auto"),
         memory_limit_gib=options.memory,
         stride=options.stride,
+        tile=None if options.tile is None else (options.tile,) * 3,
+        margin=options.margin,
     )
     return superres(image, settings, events)
 

@@ -27,6 +27,7 @@ from mriforge.networks.sa_inr import SAINR
 from mriforge.networks.smore_small import SmoreSmall
 from mriforge.networks.srdensenet3d import SrDensenet3d
 from mriforge.networks.srresnet3d import SrResnet3d
+from mriforge.networks.two_stage import TwoStageMdcsrn
 from mriforge.networks.unet3d import UNet3d
 from mriforge.networks.vae2d import Vae2d
 
@@ -122,6 +123,9 @@ NETWORKS: dict[str, Network] = {
     ),
     "mdcsrn_b8u4_k16": Network(
         Mdcsrn, f"{MDCSRN} (mDCSRN b8u4, growth 16)", 860_545, {"blocks": 8, "growth": 16}
+    ),
+    "mdcsrn_two_stage": Network(
+        TwoStageMdcsrn, "Chen 2021, dissertation (UCLA), chapter 5 (two mDCSRN b8u4)", 970_946
     ),
     "srresnet3d": Network(
         SrResnet3d, f"Ledig et al. 2017, CVPR, in 3-D, as in {MDCSRN}", 3_971_777

@@ -252,9 +252,12 @@ class ScheduleSpec:
 
     ``halving``: the run has ``pieces`` parts of one length, each at half the rate of the last.
     ``staircase``: after every ``every`` steps the rate is multiplied by ``factor``.
+    ``plateau_linear``: constant for half of the run, then linearly to ``final``.
     """
 
-    name: Literal["constant", "cosine", "onecycle", "halving", "staircase"] = "constant"
+    name: Literal["constant", "cosine", "onecycle", "halving", "staircase", "plateau_linear"] = (
+        "constant"
+    )
     warmup: float = 0.0
     final: float = 0.0
     pieces: int = 5

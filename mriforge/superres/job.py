@@ -51,6 +51,7 @@ class SuperresOptions:
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
         memory_limit_gib: upper bound of the network's working memory; default: from what is free.
         tile: tile size ``(z, y, x)``; default: as large as the memory allows.
+        margin: voxels read around tiles; default: as far as the network sees.
         stride: average 24^3 patches at this stride instead of tiling, as published.
         frames: which frames of a series; default all.
         save_model: folder for the tuned model.
@@ -73,6 +74,7 @@ class SuperresOptions:
     device: str = "auto"
     memory_limit_gib: float | None = None
     tile: tuple[int, int, int] | None = None
+    margin: int | None = None
     stride: int | None = None
     frames: tuple[int, ...] | None = None
     save_model: Path | None = None
@@ -193,6 +195,7 @@ def _runner(options: SuperresOptions, device: torch.device, events: Events) -> A
             device=device,
             memory_limit_gib=options.memory_limit_gib,
             tile=options.tile,
+            margin=options.margin,
             log=events.log,
         )
         return partial(predictor, cancel=events.check_cancelled)

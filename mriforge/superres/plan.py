@@ -90,6 +90,7 @@ class Planner:
         device: where it runs.
         dtype: of the feature maps.
         stream: allow streaming (3-D U-Nets on the CPU).
+        margin: voxels read around a tile whatever the network sees; None: as far as it sees.
     """
 
     def __init__(
@@ -98,14 +99,15 @@ class Planner:
         device: torch.device,
         dtype: torch.dtype = torch.float32,
         stream: bool = True,
+        margin: int | None = None,
     ) -> None:
         self.model = model
         self.device = device
         self.dtype = dtype
         self.multiple = int(getattr(model, "multiple", 1))
-        halo = getattr(model, "halo", None)
+        halo = getattr(model, "halo", None) if margin is None else margin
         self.halo = None if halo is None else -(-int(halo) // self.multiple) * self.multiple
-        self.streams = stream and device.type == "cpu" and can_stream(model)
+        self.streams = stream and margin is None and device.type == "cpu" and can_stream(model)
         self.cost = Cost(model)
         self._weights = sum(p.numel() * p.element_size() for p in model.parameters())
         self._per_voxel: float | None = None

@@ -118,11 +118,28 @@ def _start(
         return None, None
     model, card = load_model(name)
     if (card.network, card.network_options) != (recipe.network.name, recipe.network.options):
+        model = _doubled(recipe, model)
+    if model is None:
         raise BadInput(
             f"The model {name} is another network than the recipe '{recipe.name}' trains.",
             "Start from a model of the same network and options.",
         )
     return model, card
+
+
+def _doubled(recipe: Recipe, model: nn.Module) -> nn.Module | None:
+    """A network of two stages from one that is trained; None where they do not fit."""
+    from mriforge.networks.registry import build
+
+    network = build(recipe.network.name, **recipe.network.options)
+    begin = getattr(network, "begin_with", None)
+    try:
+        if begin is None:
+            return None
+        begin(model.state_dict())
+    except RuntimeError:  # other layers, or other sizes of them
+        return None
+    return network
 
 
 def _data(

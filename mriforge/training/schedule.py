@@ -19,6 +19,8 @@ def rate(progress: float, spec: ScheduleSpec, step: int = 0) -> float:
     progress = min(1.0, max(0.0, progress))
     if spec.name == "halving":
         return 0.5 ** min(int(progress * spec.pieces), spec.pieces - 1)
+    if spec.name == "plateau_linear":
+        return 1.0 - (1.0 - spec.final) * max(0.0, 2.0 * progress - 1.0)
     if spec.name == "constant":
         return min(1.0, (progress + 1e-6) / spec.warmup) if spec.warmup > 0 else 1.0
     warmup = spec.warmup if spec.name == "cosine" else max(spec.warmup, 0.3)
