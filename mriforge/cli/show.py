@@ -42,10 +42,32 @@ def _show_paths(result: Mapping[str, Any]) -> None:
 
 
 def _show_evaluation(result: Mapping[str, Any]) -> None:
-    """The means and each frame; with other methods, one table of all and the paired tests."""
+    """What was compared with a reference, and what was judged without one."""
     if "organs" in result:
         _show_organs(result)
         return
+    if "psnr" in result:
+        _show_comparison(result)
+    if "no_reference" in result:
+        _show_quality(result["no_reference"])
+    _show_paths(result)
+
+
+def _show_quality(found: Mapping[str, Any]) -> None:
+    """A line for each method, the lower the better, and why a figure is missing."""
+    methods = found["methods"]
+    names = [n for n in ("niqe", "piqe", "brisque", "mscn_distance")
+             if any(n in m for m in methods.values())]  # fmt: skip
+    rows = [
+        [name, *(_figure(m.get(n)) for n in names), str(m["slices"])] for name, m in methods.items()
+    ]
+    print_table([f"{found['plane']} slices", *names, "n"], rows)
+    if "note" in found:
+        print(found["note"])
+
+
+def _show_comparison(result: Mapping[str, Any]) -> None:
+    """The means and each frame; with other methods, one table of all and the paired tests."""
     names = [n for n in ("psnr", "ssim", "nrmse", "mae", "diff_sd") if n in result]
     others = result.get("compare") or {}
     if others:
@@ -62,7 +84,6 @@ def _show_evaluation(result: Mapping[str, Any]) -> None:
         if 1 < len(frames) <= _MOST_FRAMES:
             rows += [[str(i), *(_figure(f[n]) for n in names)] for i, f in enumerate(frames)]
         print_table(["frame", *names], rows)
-    _show_paths(result)
 
 
 def _show_organs(result: Mapping[str, Any]) -> None:

@@ -7,17 +7,22 @@ from pathlib import Path
 from typing import Any
 
 from mriforge.errors import BadInput
+from mriforge.evaluate.quality import (
+    IMAGE,
+    REFERENCE,
+    add_section,
+    judge_comparison,
+    summary,
+)
 from mriforge.events import Events, to_json
 from mriforge.io import check_output, read, write
 from mriforge.io.atomic import atomic_path, check_writable
 from mriforge.io.checks import check_image
 from mriforge.metrics.compare import Comparison, compare, to_csv
 from mriforge.metrics.evaluate import FIGURES, Evaluation, evaluate
+from mriforge.metrics.no_reference.quality import Judge, Quality
 from mriforge.metrics.statistics import paired_tests
 from mriforge.volume import Image
-
-IMAGE = "image"
-"""What the image to judge is called beside the other methods."""
 
 
 def evaluate_files(
@@ -32,6 +37,7 @@ def evaluate_files(
     report: str | Path | None = None,
     compare_with: Mapping[str, str | Path] | None = None,
     resample: bool = False,
+    no_reference: Judge | None = None,
     events: Events | None = None,
 ) -> dict[str, Any]:
     """Compare an image file with a reference file and write what was asked for.
@@ -43,11 +49,13 @@ def evaluate_files(
         json_path, csv_path, report: files to write.
         compare_with: other methods' images by name; paired tests of the image against each.
         resample: bring images on other grids to the reference's instead of refusing.
+        no_reference: judge every image, and the reference, without a reference too.
         events: progress and cancelling.
 
     Returns:
         :meth:`Evaluation.to_json` of the image, ``compare`` (figures and tests for each other
-        method) where there are any, and the paths of what was written.
+        method) and ``no_reference`` (see :func:`mriforge.evaluate.quality.summary`) where there
+        are any, and the paths of what was written.
 
     Raises:
         BadInput: a file cannot be read, compared or written; nothing is written then.
@@ -61,12 +69,10 @@ def evaluate_files(
         from mriforge.report.figures import figure_class
 
         figure_class()
-    others = dict(compare_with or {})
-    if IMAGE in others:
-        raise BadInput(f"'{IMAGE}' is the name of the image itself.", "Choose another name.")
-    image, reference = _read(image_path, "image"), _read(reference_path, "reference")
-    area = None if mask is None else _read(mask, "mask")
-    loaded = {name: _read(path, name) for name, path in others.items()}
+    others = checked_names(compare_with, no_reference)
+    image, reference = read_checked(image_path, "image"), read_checked(reference_path, "reference")
+    area = None if mask is None else read_checked(mask, "mask")
+    loaded = {name: read_checked(path, name) for name, path in others.items()}
     maps = ssim_map is not None or difference_map is not None
     found = evaluate(
         image, reference, mask=area, resample=resample, maps=maps, events=events.part(0.05, 0.5)
@@ -74,17 +80,21 @@ def evaluate_files(
     result = found.to_json()
     evaluations = {IMAGE: found}
     comparison = None
-    if loaded or report is not None:
+    if loaded or report is not None or no_reference is not None:
         comparison = compare(
             {**loaded, IMAGE: image},
             reference,
             mask=area,
             resample=resample,
-            events=events.part(0.5, 0.85),
+            events=events.part(0.5, 0.75),
         )
         evaluations = comparison.evaluations
     if loaded:
         result["compare"] = _against(found, comparison)
+    qualities = {}
+    if no_reference is not None:
+        qualities = judge_comparison(comparison, no_reference, events.part(0.75, 0.85))
+        result["no_reference"] = summary(qualities, no_reference)
     events.check_cancelled()
     for name, path in images.items():
         if path is not None:
@@ -92,9 +102,9 @@ def evaluate_files(
             result[name] = str(path)
     if report is not None:
         sources = {"Image": image_path, "Reference": reference_path, "Mask": mask, **others}
-        _write_report(comparison, report, sources, events)
+        _write_report(comparison, qualities, no_reference, report, sources, events)
     if csv_path is not None:
-        write_text(csv_path, to_csv(evaluations))
+        write_text(csv_path, to_csv(evaluations, qualities))
     if json_path is not None:
         write_text(json_path, to_json(result, indent=2) + "\n")
     result |= {name: str(path) for name, path in texts.items() if path is not None}
@@ -102,7 +112,19 @@ def evaluate_files(
     return result
 
 
-def _read(path: str | Path, what: str) -> Image:
+def checked_names(
+    compare_with: Mapping[str, str | Path] | None, no_reference: Judge | None
+) -> dict[str, str | Path]:
+    """The other methods; refuses names that are taken."""
+    others = dict(compare_with or {})
+    for name in (IMAGE, REFERENCE) if no_reference is not None else (IMAGE,):
+        if name in others:
+            raise BadInput(f"'{name}' is the name of the {name} itself.", "Choose another name.")
+    return others
+
+
+def read_checked(path: str | Path, what: str) -> Image:
+    """An image file that can be compared; ``what`` is its role, for messages."""
     image = read(path)
     check_image(image, path, what=what)
     return image
@@ -141,13 +163,20 @@ def _against(found: Evaluation, comparison: Comparison) -> dict[str, Any]:
 
 
 def _write_report(
-    comparison: Comparison, path: str | Path, sources: Mapping[str, Any], events: Events
+    comparison: Comparison,
+    qualities: Mapping[str, Quality],
+    no_reference: Judge | None,
+    path: str | Path,
+    sources: Mapping[str, Any],
+    events: Events,
 ) -> None:
     from mriforge.report.html import Report
 
     events.progress(0.85, "drawing the report")
     page = Report("MRIForge: comparison with a reference", Path(str(sources["Image"])).name)
     page.comparison(comparison)
+    if no_reference is not None:
+        add_section(page, qualities, no_reference)
     page.provenance({name: source for name, source in sources.items() if source is not None})
     events.check_cancelled()
     page.write(path)

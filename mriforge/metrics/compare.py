@@ -7,6 +7,7 @@ import io
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from mriforge.metrics.evaluate import (
     matched,
     scale_of,
 )
+from mriforge.metrics.no_reference.quality import Quality, figures_of
 from mriforge.metrics.statistics import PairedTest, paired_tests
 from mriforge.volume import Image, Series, as_series
 
@@ -158,15 +160,30 @@ def paired_against(
     }
 
 
-def to_csv(evaluations: Mapping[str, Evaluation]) -> str:
-    """One line for each method and frame: ``method,frame,time,psnr,ssim,nrmse,mae,diff_sd``."""
+def to_csv(
+    evaluations: Mapping[str, Evaluation], qualities: Mapping[str, Quality] | None = None
+) -> str:
+    """One line for each method and frame: ``method,frame,time,psnr,ssim,nrmse,mae,diff_sd``.
+
+    Args:
+        evaluations: figures against the reference by method.
+        qualities: figures without one by method: more columns, and empty cells where a method has
+            only one of both.
+    """
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(["method", "frame", "time", *FIGURES])
-    for name, scores in evaluations.items():
-        for frame in scores.frames:
-            cells = (getattr(frame, figure) for figure in FIGURES)
-            writer.writerow([name, frame.index, _cell(frame.time), *map(_cell, cells)])
+    qualities = qualities or {}
+    more = figures_of(qualities)
+    compared = FIGURES if evaluations else ()
+    writer.writerow(["method", "frame", "time", *compared, *more])
+    for name in dict.fromkeys([*evaluations, *qualities]):
+        scores = evaluations[name].frames if name in evaluations else []
+        judged = qualities[name].frames if name in qualities else []
+        for frame, quality in zip_longest(scores, judged):
+            cells = [getattr(frame, figure, math.nan) for figure in compared]
+            cells += [getattr(quality, figure, math.nan) for figure in more]
+            one = frame or quality
+            writer.writerow([name, one.index, _cell(one.time), *map(_cell, cells)])
     return stream.getvalue()
 
 
