@@ -15,6 +15,7 @@ from MRIForgeLib.places import Place
 from MRIForgeLib.placing import add_sequence, check_frames, image_data, of_frame
 from MRIForgeLib.provenance import PREFIX, set_attributes
 from MRIForgeLib.removing import remove_result
+from MRIForgeLib.segments import keep_looks
 
 SEGMENTATION = "vtkMRMLSegmentationNode"
 
@@ -133,7 +134,8 @@ def add_segmentation_steps(
     """Puts a sequence of segmentations into the scene, one frame a step, in the input's browser.
 
     Each frame has the segments that any frame has, so that display and tables stay the same;
-    some may be empty. Nothing is in the scene before the last step.
+    some may be empty. What is hidden stays hidden in other frames. Nothing is in the scene before
+    the last step.
 
     Returns:
         The sequence and its proxy; both have the same name.
@@ -154,7 +156,12 @@ def add_segmentation_steps(
         yield
     check_frames(sequence, axis, place)
     set_attributes(sequence, attributes)
-    return add_sequence(sequence, place, name, lambda proxy: dress(proxy, place), SEGMENTATION)
+
+    def dress_proxy(proxy: slicer.vtkMRMLSegmentationNode) -> None:
+        dress(proxy, place)
+        keep_looks(proxy)
+
+    return add_sequence(sequence, place, name, dress_proxy, SEGMENTATION)
 
 
 def dress(node: slicer.vtkMRMLSegmentationNode, place: Place) -> None:

@@ -10,6 +10,9 @@ import slicer
 from vtk.util.numpy_support import vtk_to_numpy
 
 _AT_ONCE = 1 << 18
+_LOOKS = ("Visibility", "Visibility3D", "Visibility2DFill", "Visibility2DOutline",
+          "Opacity3D", "Opacity2DFill", "Opacity2DOutline", "Pickable")  # fmt: skip
+"""What a display node keeps for each segment."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,57 @@ def show_segment(node: Any, identity: str, shown: bool) -> None:
     if node.GetDisplayNode() is None:
         node.CreateDefaultDisplayNodes()
     node.GetDisplayNode().SetSegmentVisibility(identity, shown)
+
+
+def keep_looks(node: Any) -> list[tuple[Any, int]]:
+    """From now on segments that are replaced look as those before them with the same ID.
+
+    The browser of a sequence replaces all segments when the frame changes, and Slicer shows new
+    ones whole: what was hidden would appear again.
+
+    Returns:
+        the observers, as node and tag; they end with the node.
+    """
+    looks = _Looks()
+    looks.remember(node)
+    changed = slicer.vtkMRMLDisplayableNode.DisplayModifiedEvent
+    replaced = (
+        slicer.vtkSegmentation.SourceRepresentationModified,
+        slicer.vtkSegmentation.SegmentAdded,
+    )
+    found = [(node, node.AddObserver(changed, looks.remember))]
+    return found + [(node, node.AddObserver(event, looks.restore)) for event in replaced]
+
+
+class _Looks:
+    """How segments look, by their ID; holds no node, since the node holds it."""
+
+    def __init__(self) -> None:
+        self._of: dict[str, dict[str, Any]] = {}
+
+    def remember(self, node: Any, event: Any = None) -> None:
+        """As the display node has them now."""
+        display = node.GetDisplayNode()
+        if display is not None:
+            for identity in node.GetSegmentation().GetSegmentIDs():
+                self._of[identity] = _look(display, identity)
+
+    def restore(self, node: Any, event: Any = None) -> None:
+        """Those that look otherwise as before."""
+        display = node.GetDisplayNode()
+        if display is None:
+            return
+        blocked = display.StartModify()
+        for identity in node.GetSegmentation().GetSegmentIDs():
+            now = _look(display, identity)
+            for name, value in self._of.get(identity, now).items():
+                if value != now[name]:
+                    getattr(display, f"SetSegment{name}")(identity, value)
+        display.EndModify(blocked)
+
+
+def _look(display: Any, identity: str) -> dict[str, Any]:
+    return {name: getattr(display, f"GetSegment{name}")(identity) for name in _LOOKS}
 
 
 def go_to_segment(node: Any, identity: str) -> bool:

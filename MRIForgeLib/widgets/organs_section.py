@@ -10,7 +10,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from MRIForgeLib.display import is_in_scene, show_volume
-from MRIForgeLib.segments import SegmentRow, go_to_segment, segment_rows, show_segment
+from MRIForgeLib.segments import SegmentRow, go_to_segment, keep_looks, segment_rows, show_segment
 from MRIForgeLib.surfaces import has_surfaces, surface_steps
 from MRIForgeLib.tasks import Steps
 
@@ -209,6 +209,7 @@ class OrgansSection:
         return self.node.GetDisplayNode()
 
     def _observe(self, node: Any) -> None:
+        self._observers += keep_looks(node)  # a sequence from a file, which nobody watches yet
         kinds = slicer.vtkSegmentation
         for event in (
             "ModifiedEvent",

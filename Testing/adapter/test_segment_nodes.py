@@ -298,3 +298,23 @@ def test_one_frame_of_a_series_may_be_outlined_alone(lib, scene, tmp_path) -> No
     assert lib.Wishes(proxy).frames == 3 and lib.Wishes(proxy, all_frames=False).frames == 1
     _task, nodes = run(lib, proxy, tmp_path, all_frames=False)
     assert "sequence" not in nodes and nodes["table"].GetNumberOfRows() == 10
+
+
+def test_what_is_hidden_stays_hidden_in_other_frames(lib, scene, tmp_path) -> None:
+    arrays = [organ_image(t, t) for t in range(3)]
+    _sequence, browser, proxy = add_sequence(scene, arrays, ("0", "1", "2"))
+    _task, nodes = run(lib, proxy, tmp_path)
+    shown = nodes["segmentation"]
+    display = shown.GetDisplayNode()
+    display.SetSegmentVisibility("liver", False)
+    display.SetSegmentVisibility3D("vertebrae", False)
+    display.SetSegmentOpacity2DFill("spleen", 0.25)
+    for number in (1, 0, 2):
+        browser.SetSelectedItemNumber(number)
+        assert not display.GetSegmentVisibility("liver")
+        assert display.GetSegmentVisibility("spleen")
+        assert not display.GetSegmentVisibility3D("vertebrae")
+        assert display.GetSegmentOpacity2DFill("spleen") == 0.25
+    display.SetSegmentVisibility("liver", True)
+    browser.SetSelectedItemNumber(1)
+    assert display.GetSegmentVisibility("liver"), "the last choice counts"
