@@ -58,7 +58,7 @@ SOURCES = (
     Source(
         "brain3d/BraTS-MET-00110-000-t1c.nii.gz",
         "BraTS-MET-00110, T1w with contrast agent 1 mm, skull-stripped",
-        "Apache-2.0",
+        "Apache-2.0 (BrainLesion/AURORA; terms of BraTS-METS not restated there)",
         PLANES,
     ),
 )
