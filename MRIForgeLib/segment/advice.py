@@ -10,7 +10,7 @@ from slicer.i18n import tr as _
 from mriforge.errors import BadInput, MissingModel
 from mriforge.models.card import ModelCard
 from mriforge.models.store import find_model
-from mriforge.segment.doubts import extent_mm, refuse
+from mriforge.segment.doubts import refuse, too_narrow, too_short
 from mriforge.superres.scope import doubtful_range
 from mriforge.volume import Grid, Series
 from MRIForgeLib import model_list
@@ -24,10 +24,6 @@ from MRIForgeLib.text import duration
 TASK = "organs"
 """Models for this are offered."""
 
-_NARROW_MM = 250.0
-"""An abdomen is wider than this, a head is not."""
-_SHORT_MM = 100.0
-"""Less from feet to head shows some organs only in part."""
 _THICK_MM, _FINE_MM = 5.0, 0.5
 """Slices thicker, voxels finer than what was simulated for training."""
 _TRUNK = ("ABDOMEN", "PELVIS", "LIVER", "KIDNEY", "CHEST", "SPINE", "WHOLEBODY", "BODY", "TRUNK")
@@ -139,7 +135,6 @@ def _is_simulated(card: ModelCard) -> bool:
 def _about_image(node: Any, grid: Grid) -> list[str]:
     low, high = _range(node)
     found = doubtful_range(low, high, modality(node))
-    across, _front, along = extent_mm(grid)
     part = body_part(node)
     if part and not any(word in part for word in _TRUNK):
         found.append(
@@ -147,17 +142,9 @@ def _about_image(node: Any, grid: Grid) -> list[str]:
                 part=part.lower()
             )
         )
-    elif across < _NARROW_MM:
-        found.append(
-            _("The image is {size} mm from left to right: is it an abdomen?").format(
-                size=f"{across:.0f}"
-            )
-        )
-    if along < _SHORT_MM:
-        found.append(
-            _("The image is {size} mm from feet to head: organs that are cut are found less well.")
-            .format(size=f"{along:.0f}")
-        )  # fmt: skip
+    else:
+        found.append(too_narrow(grid))
+    found.append(too_short(grid))
     thickest, finest = max(grid.spacing), min(grid.spacing)
     if thickest > _THICK_MM:
         found.append(
@@ -171,7 +158,7 @@ def _about_image(node: Any, grid: Grid) -> list[str]:
                 size=f"{finest:.2f}"
             )
         )
-    return found
+    return [sentence for sentence in found if sentence]
 
 
 def _about_views(wishes: Wishes) -> list[str]:

@@ -79,7 +79,15 @@ def test_an_abdomen_raises_no_doubt(lib, wishes, scene) -> None:
     ],
 )
 def test_doubts_about_the_image(lib, wishes, scene, shape, rows, said) -> None:
-    assert said in " ".join(lib.doubts(wishes(abdomen(scene, shape, rows))))
+    node = abdomen(scene, shape, rows)
+    found = lib.doubts(wishes(node))
+    assert said in " ".join(found)
+    # The command says the same of size.
+    from mriforge.segment.doubts import too_narrow, too_short
+    from MRIForgeLib.nodes import grid_of
+
+    sizes = [line for line in found if line.startswith("The image is")]
+    assert sizes == [line for line in (too_narrow(grid_of(node)), too_short(grid_of(node))) if line]
 
 
 def test_the_files_may_say_that_it_is_a_head(lib, wishes, scene, monkeypatch) -> None:

@@ -247,6 +247,8 @@ def test_doubts_about_an_image() -> None:
     for words in ("CT, not MR", "negative", "10.0 mm long", "160 mm from left to right"):
         assert words in found
     thin = around((4, 50, 70), (6.0, 6.0, 6.0))
+    broad = around((40, 40, 40), (6.3, 6.3, 6.3))
+    assert doubts.too_narrow(broad) == doubts.too_short(broad) == ""
     assert "24 mm from feet to head" in doubts.before(CARD, one_frame(ramp[:4], thin), 3.0)[0]
 
 

@@ -15,9 +15,10 @@ from mriforge.volume import Grid, Series
 _FEWEST_SLICES = 2
 _SMALLEST_MM = 60.0
 """Of the second-longest side: less holds no organ to recognise."""
-_NARROW_MM = 200.0
-"""An abdomen is wider than this, a head is not."""
-_SHORT_MM = 80.0
+_NARROW_MM = 250.0
+"""Fields of view of an abdomen are wider than this, those of a head are not."""
+_SHORT_MM = 100.0
+"""Less from feet to head shows some organs only in part."""
 _COARSE = 2.5
 """Voxels this many times larger than the network's hold little of some of its views."""
 _LARGEST_ML = {
@@ -75,15 +76,25 @@ def before(card: ModelCard, series: Series, spacing: float) -> list[str]:
             f"Voxels are {coarsest:.1f} mm long, the model '{card.name}' works at {spacing:g} mm: "
             "outlines are coarse along that direction, and views along it hold little."
         )
-    across, _, along = extent_mm(series.grid)
-    if across < _NARROW_MM:
-        found.append(f"The image is {across:.0f} mm from left to right: an abdomen is wider.")
-    if along < _SHORT_MM:
-        found.append(
-            f"The image is {along:.0f} mm from feet to head: organs that are cut are found less "
-            "well."
-        )
-    return found
+    return [*found, *filter(None, (too_narrow(series.grid), too_short(series.grid)))]
+
+
+def too_narrow(grid: Grid) -> str:
+    """What makes an image unlike an abdomen from left to right; empty when nothing does."""
+    across, _, _ = extent_mm(grid)
+    if across >= _NARROW_MM:
+        return ""
+    return f"The image is {across:.0f} mm from left to right: is it an abdomen?"
+
+
+def too_short(grid: Grid) -> str:
+    """What an image lacks from feet to head; empty when it lacks nothing."""
+    _, _, along = extent_mm(grid)
+    if along >= _SHORT_MM:
+        return ""
+    return (
+        f"The image is {along:.0f} mm from feet to head: organs that are cut are found less well."
+    )
 
 
 def after(labels: np.ndarray, grid: Grid, volumes: Mapping[str, float]) -> list[str]:
