@@ -63,7 +63,10 @@ class DoubtSection:
 
     def _sentence(self, found: Any) -> str:
         if found is not None:
-            return _("Bright: the views disagree; check there first. Dark or clear: they agree.")
+            return _(
+                "Bright: the views disagree or are unsure; check there first. Dark or clear: they "
+                "are sure of the same label, which may still be wrong."
+            )
         if is_in_scene(self._segmentation):
             return _("There is no map of disagreement of this segmentation.")
         return ""

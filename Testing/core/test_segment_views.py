@@ -229,6 +229,15 @@ def test_entropy_is_0_for_certainty_and_1_for_ignorance() -> None:
     assert found[3] == pytest.approx(-(p * np.log(p)).sum() / np.log(11), abs=1e-6)
 
 
+def test_entropy_is_of_disagreement_and_of_doubt_alike() -> None:
+    """The figures that the documentation gives."""
+    total = np.zeros((11, 1, 1, 3), np.int16)
+    total[:2, 0, 0, 0] = 2 * FULL, FULL  # one view is certain of another label
+    total[:3, 0, 0, 1] = FULL  # each is certain of its own
+    total[:2, 0, 0, 2] = round(1.8 * FULL), round(1.2 * FULL)  # all of the same, 0.6 to 0.4
+    assert entropy(total).ravel() == pytest.approx([0.265, 0.458, 0.281], abs=1e-3)
+
+
 @settings(max_examples=25, deadline=None)
 @given(st.integers(0, 2**31))
 def test_entropy_stays_within_its_limits(seed) -> None:

@@ -41,7 +41,9 @@ class Options:
     )
     overlap: int = option("integer", "slabs that see each slice", default=2, at_least=1, at_most=20)
     disagreement: str | None = option(
-        "output", "write where the views disagree: entropy, 0 to 1", default=None
+        "output",
+        "write where the views disagree or are unsure: entropy of their mean probabilities, 0 to 1",
+        default=None,
     )
     votes: str | None = option("output", "write how many views agree with the answer", default=None)
     largest: bool = option("flag", "keep the largest part of each organ", default=False)
