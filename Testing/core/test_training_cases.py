@@ -15,9 +15,12 @@ from hypothesis import strategies as st
 
 from mriforge.anatomy import NUMBER
 from mriforge.errors import BadInput
+from mriforge.events import Events
 from mriforge.io import write
+from mriforge.recipes import load_recipe
 from mriforge.training.cases import Case, load_pair, load_tissues, read_cases, with_splits
-from mriforge.training.cases_layouts import meanings
+from mriforge.training.cases_layouts import meanings, remarks
+from mriforge.training.organs import load_organ_cases
 from mriforge.volume import Grid, Series, Volume
 
 LPS = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
@@ -366,6 +369,26 @@ def test_names_of_labels_in_both_ways_and_in_other_words() -> None:
     assert meanings({"liver": 1, "kidneys": 2, "bowel": 3}, where)[1:] == ((2, 0), (3, 0))
 
 
+def test_what_is_done_with_names_that_are_almost_ours_is_said(tmp_path: Path) -> None:
+    where = Path("dataset.json")
+    assert remarks({**NAMES, "vertebral_bodies": 9, "bowel": 10, "L": 11}, where) == ()
+    (said,) = remarks({"background": 0, "1": "Kidneys", "liver": 2}, where)
+    assert "dataset.json: 'Kidneys' does not say which side, and is not learned as kidneys" in said
+    (said,) = remarks({"liver": 1, "vertebrae": 2}, where)
+    assert "'vertebrae' is learned as it is outlined" in said and "arches" in said
+    levels = {f"vertebrae_{level}": n for n, level in enumerate(("L1", "T12", "C7", "S1", "L2"), 1)}
+    (said,) = remarks(levels, where)
+    assert (
+        "'vertebrae_L1', 'vertebrae_T12', 'vertebrae_C7', ... is not learned as vertebrae" in said
+    )
+    names = {("kidneys" if name == "Kidney_R" else name): n for name, n in NAMES.items()}
+    heard = Heard()
+    recipe = load_recipe("denseunet_small")
+    found = load_organ_cases(recipe, nnunet(tmp_path, names, {"0": "MRI"}), heard)
+    assert all(4 not in case.organs for case in (*found.train, *found.validation))
+    assert sum("'kidneys' does not say which side" in line for line in heard.lines) == 1, "once"
+
+
 @pytest.mark.parametrize(
     ("names", "words"),
     [
@@ -378,6 +401,17 @@ def test_names_of_labels_in_both_ways_and_in_other_words() -> None:
 def test_names_that_are_refused(names: dict | None, words: tuple[str, ...]) -> None:
     with refusal(*words):
         meanings(names, Path("dataset.json"))
+
+
+class Heard(Events):
+    """Keeps what is logged."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: list[str] = []
+
+    def _log(self, text: str) -> None:
+        self.lines.append(text)
 
 
 def amos(folder: Path, numbers: dict[str, list[int]]) -> Path:

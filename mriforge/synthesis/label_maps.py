@@ -34,6 +34,7 @@ class Scheme:
         tissues: label to number of the tissue (:data:`mriforge.anatomy.TISSUES`).
         organs: labels of ours (1 to 10) that such maps outline.
         whole_vertebrae: labels that cover vertebrae whole; what is behind the bodies is not ours.
+            In schemes without any, a label of vertebrae is taken as it is: it has to be bodies.
         whole_body: whether nothing of a body is unlabelled.
     """
 

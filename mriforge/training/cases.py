@@ -69,6 +69,7 @@ class Case:
         meaning: our organ label (0: none) of each number of the map, in the place of ``scheme``.
         organs: our labels that are outlined; others cannot be learned from it. Without any: all
             that the scheme, or ``meaning``, has.
+        remarks: what its reader wants to be known, one sentence each.
 
     Raises:
         BadInput: an unknown scheme.
@@ -84,6 +85,7 @@ class Case:
     organs: tuple[int, ...] = ()
     licence: str = ""
     contrast: str = ""
+    remarks: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         known = scheme_of(self.scheme).organs

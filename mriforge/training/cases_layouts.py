@@ -40,6 +40,8 @@ _NAMES = {
     "spinal_cord": ("spinal cord", "myelon"),
     "vertebrae": ("vertebrae", "vertebra", "vertebral bodies", "vertebral body"),
 }
+_NO_SIDE = ("kidney", "kidneys", "both kidneys", "kidneys both", "renal")
+_ONE_VERTEBRA = re.compile(r"(vertebrae? ?)?[ctl] ?\d{1,2}( vertebra)?")
 _LABELS = {name: organ.label for organ in ORGANS for name in _NAMES[organ.key]}
 
 
@@ -96,10 +98,11 @@ def _nnunet(folder: Path) -> list[Case]:
     if is_amos:
         return _amos(folder, about)
     meaning = meanings(about.get("labels"), folder / "dataset.json")
+    said = remarks(about["labels"], folder / "dataset.json")
     channels = _channels(about)
     cases = []
     for labels, name in _label_maps(folder / "labelsTr"):
-        common = {"meaning": meaning, "licence": _licence(about)}
+        common = {"meaning": meaning, "licence": _licence(about), "remarks": said}
         for number, contrast in enumerate(channels):
             image = _image(folder / "imagesTr", f"{name}_{number:04d}", name, labels)
             if contrast.lower() == "ct":
@@ -164,6 +167,44 @@ def meanings(names: Any, where: Path) -> tuple[tuple[int, int], ...]:
             f"They are called {', '.join(organ.title for organ in ORGANS)}.",
         )
     return tuple(sorted(found))
+
+
+def remarks(names: dict[Any, Any], where: Path) -> tuple[str, ...]:
+    """What is done with labels that are almost ours, one sentence each.
+
+    Kidneys without a side count as not outlined: there a network is taught that it sees none of the
+    outlined organs, and neither taught nor punished for kidneys. So do single vertebrae. One label
+    of all vertebrae is learned as it is outlined.
+
+    Args:
+        names: see :func:`meanings`, which does not refuse them.
+    """
+    given = [str(value if str(key).isdigit() else key) for key, value in names.items()]
+    plain = {name: _plain(name) for name in given}
+    sideless = [name for name in given if plain[name] in _NO_SIDE]
+    single = [name for name in given if _ONE_VERTEBRA.fullmatch(plain[name])]
+    whole = [name for name in given if plain[name] in ("vertebra", "vertebrae")]
+    found = []
+    if sideless:
+        found.append(
+            f"{where}: {_listed(sideless)} does not say which side, and is not learned as "
+            "kidneys: right and left are two organs here. Give each side its own label."
+        )
+    if single:
+        found.append(
+            f"{where}: {_listed(single)} is not learned as vertebrae: they are one organ here. "
+            "Give the bodies of all one label called 'vertebral bodies'."
+        )
+    if whole:
+        found.append(
+            f"{where}: {_listed(whole)} is learned as it is outlined. Only the bodies of vertebrae "
+            "are meant here: take arches and processes out of the label if they are in it."
+        )
+    return tuple(found)
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(f"'{name}'" for name in names[:3]) + (", ..." if len(names) > 3 else "")
 
 
 def _plain(name: str) -> str:

@@ -224,6 +224,8 @@ def load_organ_cases(recipe: Recipe, source: str, events: Events) -> OrganCases:
 
     found: dict[str, list[TissueMap | Labelled]] = {"train": [], "validation": []}
     cases = read_cases(source)
+    for remark in dict.fromkeys(remark for case in cases for remark in case.remarks):
+        events.log(remark)
     for number, case in enumerate(cases):
         events.progress(number / len(cases), f"reading {case.subject}")
         events.check_cancelled()
