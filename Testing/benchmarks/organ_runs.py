@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mriforge import allocator
 from mriforge.io.atomic import atomic_path
 from mriforge.metrics.compare_organs import compare_organs
 from mriforge.metrics.overlap import OrganScore, ScoreTable, organ_scores, pair_text
@@ -205,6 +206,55 @@ def torso(seed: int, spacing: float, chosen: argparse.Namespace) -> tuple[Volume
         render_spec=RenderSpec(random_contrast=chosen.random_contrast, sequence=chosen.sequence),
     )
     return image, labels
+
+
+def add_run_options(parser: argparse.ArgumentParser) -> None:
+    """Which model answers, in which ways, on what device."""
+    parser.add_argument("--model", default="denseunet_small")
+    parser.add_argument("--ways", default=",".join(WAYS))
+    parser.add_argument("--device", default="auto")
+
+
+def begin(
+    chosen: argparse.Namespace, name: str, **more: float | str
+) -> tuple[Views, tuple[str, ...], Scores]:
+    """Model, ways and scores of a benchmark.
+
+    Args:
+        chosen: options of :func:`add_run_options` and :func:`add_contrast_options`, and ``out``;
+            contrasts that were not given are filled in.
+        name: of the files of scores.
+        more: what else must be the same for figures to belong together.
+    """
+    allocator.tune()
+    views = Views(chosen.model, chosen.device)
+    settle(chosen, views.card.settings.get("organs", {}))
+    setting = {
+        "model": views.card.name,
+        "sha256": views.card.sha256,
+        **more,
+        "random_contrast": chosen.random_contrast,
+        "sequence": chosen.sequence,
+    }
+    return views, tuple(chosen.ways.split(",")), Scores(chosen.out, name, setting)
+
+
+def score_case(
+    scores: Scores, group: str, case: str, answers: dict, truth: Volume, judged: Sequence[int]
+) -> None:
+    """Scores the ways of answering one image, keeps them and prints a line.
+
+    Args:
+        answers: of :class:`Views`.
+        truth: labels on the image's grid.
+        judged: labels that count.
+    """
+    line = []
+    for way, (found, seconds) in answers.items():
+        dice = scores.add(group, way, case, found, truth.array, truth.grid.spacing, judged, seconds)
+        line.append(f"{way} {dice:.3f}")
+    scores.save()
+    print(f"{group}, {case}: {', '.join(line)}", flush=True)
 
 
 def add_image_options(parser: argparse.ArgumentParser) -> None:

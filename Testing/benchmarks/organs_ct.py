@@ -18,13 +18,19 @@ import json
 from pathlib import Path
 
 import numpy as np
-from organ_runs import FIRST_TEST_SEED, WAYS, Scores, Views, add_contrast_options, settle
+from organ_runs import (
+    FIRST_TEST_SEED,
+    add_contrast_options,
+    add_run_options,
+    begin,
+    score_case,
+)
 
-from mriforge import allocator
 from mriforge.anatomy import ORGANS
 from mriforge.io import read
 from mriforge.synthesis import RenderSpec, render
 from mriforge.synthesis.label_maps import tissue_map
+from mriforge.volume import Volume
 
 MAPS = {
     "torso": ("TS_example_ct_seg62_3mm.nii.gz", "totalsegmentator", "TS_example_ct_3mm.nii.gz"),
@@ -41,27 +47,13 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--contrasts", type=int, default=10)
-    parser.add_argument("--model", default="denseunet_small")
     parser.add_argument("--maps", default=",".join(MAPS))
-    parser.add_argument("--ways", default=",".join(WAYS))
     parser.add_argument("--spacing", type=float, default=3.0)
+    add_run_options(parser)
     add_contrast_options(parser)
-    parser.add_argument("--device", default="auto")
     chosen = parser.parse_args()
-    allocator.tune()
-    views = Views(chosen.model, chosen.device)
-    card = views.card
-    settle(chosen, card.settings.get("organs", {}))
-    ways = tuple(chosen.ways.split(","))
-    setting = {
-        "model": card.name,
-        "sha256": card.sha256,
-        "spacing_mm": chosen.spacing,
-        "random_contrast": chosen.random_contrast,
-        "sequence": chosen.sequence,
-    }
+    views, ways, scores = begin(chosen, "organs_ct", spacing_mm=chosen.spacing)
     contrast = RenderSpec(random_contrast=chosen.random_contrast, sequence=chosen.sequence)
-    scores = Scores(chosen.out, "organs_ct", setting)
     for name in chosen.maps.split(","):
         file, scheme, ct = MAPS[name]
         folder = chosen.data / "abdomen"
@@ -73,26 +65,20 @@ def main() -> None:
             subject=name,
             source={"source": file},
         )
-        truth = tissues.labels()
-        ml = np.bincount(truth.ravel(), minlength=11) * np.prod(tissues.grid.spacing) / 1000
+        labels = tissues.labels()
+        truth = Volume(labels, tissues.grid)
+        ml = np.bincount(labels.ravel(), minlength=11) * np.prod(tissues.grid.spacing) / 1000
         judged = [label for label in tissues.organs if ml[label] >= LEAST_ML]
         names = [organ.title.lower() for organ in ORGANS if organ.label in judged]
         print(f"{name} ({file}) outlines {len(judged)} organs: {', '.join(names)}", flush=True)
-        if file in json.dumps(card.trained_on):
+        if file in json.dumps(views.card.trained_on):
             print(f"{name}: the model was TRAINED on this anatomy; only contrasts are new")
         for number in range(chosen.contrasts):
             case = f"contrast {FIRST_TEST_SEED + number}"
             if all(scores.has(name, way, case) for way in ways):
                 continue
             image = render(tissues, np.random.default_rng(FIRST_TEST_SEED + number), contrast)
-            line = []
-            for way, (found, seconds) in views(image, ways).items():
-                dice = scores.add(
-                    name, way, case, found, truth, image.grid.spacing, judged, seconds
-                )
-                line.append(f"{way} {dice:.3f}")
-            scores.save()
-            print(f"{name}, {case}: {', '.join(line)}", flush=True)
+            score_case(scores, name, case, views(image, ways), truth, judged)
     print(scores.finish("Organs of CT label maps as simulated MR"))
 
 

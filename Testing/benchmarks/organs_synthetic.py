@@ -20,9 +20,16 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from organ_runs import FIRST_TEST_SEED, WAYS, Scores, Views, add_image_options, settle, torso
+from organ_runs import (
+    FIRST_TEST_SEED,
+    add_image_options,
+    add_run_options,
+    begin,
+    score_case,
+    torso,
+)
 
-from mriforge import allocator
+from mriforge.volume import Volume
 
 
 def main() -> None:
@@ -30,24 +37,10 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--count", type=int, default=30)
     parser.add_argument("--spacings", default="3,1.5")
-    parser.add_argument("--model", default="denseunet_small")
-    parser.add_argument("--ways", default=",".join(WAYS))
-    parser.add_argument("--device", default="auto")
+    add_run_options(parser)
     add_image_options(parser)
     chosen = parser.parse_args()
-    allocator.tune()
-    views = Views(chosen.model, chosen.device)
-    card = views.card
-    settle(chosen, card.settings.get("organs", {}))
-    ways = tuple(chosen.ways.split(","))
-    setting = {
-        "model": card.name,
-        "sha256": card.sha256,
-        "deformation": chosen.deformation,
-        "random_contrast": chosen.random_contrast,
-        "sequence": chosen.sequence,
-    }
-    scores = Scores(chosen.out, "organs_synthetic", setting)
+    views, ways, scores = begin(chosen, "organs_synthetic", deformation=chosen.deformation)
     for number in range(chosen.count):
         seed = FIRST_TEST_SEED + number
         for spacing in map(float, chosen.spacings.split(",")):
@@ -55,14 +48,8 @@ def main() -> None:
             if all(scores.has(group, way, case) for way in ways):
                 continue
             image, labels = torso(seed, spacing, chosen)
-            line = []
-            for way, (found, seconds) in views(image, ways).items():
-                dice = scores.add(
-                    group, way, case, found, labels, image.grid.spacing, range(1, 11), seconds
-                )
-                line.append(f"{way} {dice:.3f}")
-            scores.save()
-            print(f"{group}, {case}: {', '.join(line)}", flush=True)
+            truth = Volume(labels, image.grid)
+            score_case(scores, group, case, views(image, ways), truth, range(1, 11))
     print(scores.finish("Organs of simulated torsos"))
 
 
