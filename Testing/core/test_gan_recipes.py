@@ -19,6 +19,7 @@ from mriforge.models.store import load_model
 from mriforge.networks.registry import build, count_parameters
 from mriforge.recipes import Recipe, load_recipe, variant_names
 from mriforge.recipes.schema import TrainingSpec, ValidationSpec
+from mriforge.superres.cost import Cost
 from mriforge.training.data import read_manifest
 from mriforge.training.job import train
 from mriforge.training.layouts import entries_of_folder, test_subjects
@@ -202,3 +203,12 @@ def test_folders_in_no_layout(tmp_path: Path) -> None:
     touch(tmp_path / "IXI001-Guys-1-T2.nii.gz")
     with pytest.raises(BadInput, match="too few"):
         read_manifest(tmp_path)
+
+
+@pytest.mark.parametrize("name", [*RECIPES, "unet3d", "unet3d_small"])
+def test_the_arithmetic_that_recipes_state(name: str) -> None:
+    for recipe in [load_recipe(name), *(load_recipe(f"{name}:{v}") for v in variant_names(name))]:
+        cost = Cost(build(recipe.network.name, **recipe.network.options))
+        size = (16, 64, 64)
+        assert recipe.about and recipe.arithmetic > 0
+        assert recipe.arithmetic == pytest.approx(cost.macs(size) / np.prod(size), rel=0.05)

@@ -24,7 +24,7 @@ from collections.abc import Iterable, Sequence
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mriforge.networks.unet2d import PlainBlock, Unet2d, dense_unet
+from mriforge.networks.unet2d import PlainBlock, Unet2d, dense_unet, growth_of_levels
 
 _ELU_POWER = 0.645
 """Mean square of ELU of a standard normal variable: 1/2 above zero, the rest below."""
@@ -107,7 +107,9 @@ class DenseUnet(SlabUnet):
     Args:
         slices: slices of a slab, input and output (published: 20; table 7-4: 1, 20, 40).
         classes: background and organs (published: 11).
-        growth: maps that a convolution adds, ``k`` (published: 24, 32, 48, 64).
+        growth: maps that a convolution adds, ``k`` (published: 24, 32, 48, 64); one number, or one
+            of each level, finest first. Most of the arithmetic is at the finest level, most of
+            what tells organs apart at the coarse ones.
         levels: resolutions.
         layers: convolutions of a block.
         normalisation: ``none`` (the best of table 7-2), ``batch``, ``batch_train``, ``instance``
@@ -119,14 +121,14 @@ class DenseUnet(SlabUnet):
         self,
         slices: int = 20,
         classes: int = 11,
-        growth: int = 48,
+        growth: int | Sequence[int] = 48,
         levels: int = 6,
         layers: int = 4,
         normalisation: str = "none",
         deep_supervision: bool = False,
     ) -> None:
         parts = dense_unet(slices, growth, levels, layers, normalisation)
-        widths = [growth * layers] * (levels - 1)
+        widths = [k * layers for k in growth_of_levels(growth, levels)[:-1]]
         super().__init__(parts, widths, slices, classes, deep_supervision)
 
 

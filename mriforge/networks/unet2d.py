@@ -123,18 +123,47 @@ class Unet2d(nn.Module):
 
 
 def dense_unet(
-    channels: int, growth: int, levels: int, layers: int, normalisation: str = "none"
+    channels: int,
+    growth: int | Sequence[int],
+    levels: int,
+    layers: int,
+    normalisation: str = "none",
 ) -> tuple[nn.Module, list[nn.Module], list[nn.Module], list[nn.Module]]:
     """Parts of a :class:`Unet2d` of dense blocks.
 
     A first 3x3 convolution to ``2 k`` maps; blocks of ``layers`` convolutions with growth ``k``;
     transposed 2x2 convolutions to ``2 k`` maps.
+
+    Args:
+        growth: ``k``, of all levels or of each, finest first.
+
+    Raises:
+        BadInput: growths of another number of levels.
     """
-    width, added, plain = 2 * growth, growth * layers, (1,) * layers
+    growths = growth_of_levels(growth, levels)
+    widths, plain = [2 * k for k in growths], (1,) * layers
+    added = [k * layers for k in growths]
     inner = range(levels - 1)
     return (
-        nn.Conv2d(channels, width, 3, padding=1),
-        [DenseBlock(n, growth, plain, normalisation) for n in [width, *[added for _ in inner]]],
-        [nn.ConvTranspose2d(added, width, 2, stride=2) for _ in inner],
-        [DenseBlock(width + added, growth, plain, normalisation) for _ in inner],
+        nn.Conv2d(channels, widths[0], 3, padding=1),
+        [
+            DenseBlock(before, k, plain, normalisation)
+            for before, k in zip([widths[0], *added], growths, strict=False)
+        ],
+        [nn.ConvTranspose2d(added[n + 1], widths[n], 2, stride=2) for n in reversed(inner)],
+        [
+            DenseBlock(widths[n] + added[n], growths[n], plain, normalisation)
+            for n in reversed(inner)
+        ],
     )
+
+
+def growth_of_levels(growth: int | Sequence[int], levels: int) -> list[int]:
+    """Growth of each level, finest first."""
+    found = [growth] * levels if isinstance(growth, int) else list(growth)
+    if len(found) != levels or min(found, default=0) < 1:
+        raise BadInput(
+            f"The growth of {levels} levels is given as {growth}.",
+            "Give one number, or one for each level.",
+        )
+    return found

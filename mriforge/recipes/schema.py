@@ -328,12 +328,19 @@ class FinetuneSpec:
 
 @dataclass(frozen=True)
 class Recipe:
-    """One training procedure, complete."""
+    """One training procedure, complete.
+
+    Attributes:
+        about: one honest sentence for those who choose.
+        arithmetic: multiply-adds of the network for a voxel; 0: not said.
+    """
 
     name: str
     network: NetworkSpec
     title: str = ""
     source: str = ""
+    about: str = ""
+    arithmetic: int = 0
     task: Literal["superresolution", "segmentation", "interslice", "factors", "organs"] = (
         "superresolution"
     )

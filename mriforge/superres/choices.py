@@ -108,13 +108,27 @@ def _model(path: Path, card: ModelCard) -> Choice:
     tuned = "tuned_from" in card.training
     seen = sorted({entry.get("contrast", "") for entry in card.trained_on} - {""})
     subjects = len({entry.get("subject") for entry in card.trained_on})
-    sentence = f"Network of {card.parameters:,} parameters; learned from {subjects} subjects"
+    about, arithmetic = (card.settings.get(key) for key in ("about", "arithmetic"))
+    sentence = f"{about} " if about else ""
+    sentence += f"Network of {card.parameters:,} parameters; learned from {subjects} subjects"
     sentence += f" ({', '.join(seen)})." if seen else "."
+    sentence += cost_sentence(int(arithmetic or 0))
     if tuned:
         sentence = f"Adapted to one subject's prior scan: for that subject only. {sentence}"
     return Choice(
         path.name, card.title or card.name, sentence, "", True, card, tuned, path, main=True
     )
+
+
+def cost_sentence(arithmetic: int) -> str:
+    """What a network costs beside the default one, from multiply-adds for a voxel; "" for that."""
+    usual = dict(_shipped_recipes())[DEFAULT_MODEL].arithmetic
+    if not arithmetic or arithmetic == usual:
+        return ""
+    times = arithmetic / usual
+    if 0.5 < times < 1.5:
+        return " About the arithmetic of the default network."
+    return f" {times:.2g} times the arithmetic of the default network."
 
 
 def _slices() -> list[Choice]:
@@ -161,7 +175,7 @@ def _untrained(have: set[str]) -> list[Choice]:
             Choice(
                 name,
                 recipe.title,
-                f"{recipe.source}.",
+                f"{recipe.about} {recipe.source}.{cost_sentence(recipe.arithmetic)}".strip(),
                 f"No trained weights are installed: run 'mriforge train {name}', or add a model.",
                 True,
             )
