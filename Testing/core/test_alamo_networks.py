@@ -7,6 +7,7 @@ import torch
 from torch.nn import functional
 
 from mriforge.errors import BadInput
+from mriforge.networks.alamo import DenseUnet
 from mriforge.networks.registry import NETWORKS, build, count_parameters
 from mriforge.networks.unet2d import NORMALISATIONS
 
@@ -119,6 +120,18 @@ def test_statistics_at_inference(normalisation: str, remembers: bool) -> None:
         assert torch.allclose(once, twice, atol=1e-2)
     elif normalisation == "batch":
         assert not torch.allclose(once, trained, atol=1e-2)
+
+
+def test_levels_may_grow_differently() -> None:
+    torch.manual_seed(0)
+    model = DenseUnet(2, 3, (2, 3, 5), levels=3, layers=2, deep_supervision=True)
+    found = model.train()(torch.rand(1, 2, 16, 24))
+    assert [tuple(part.shape[1:]) for part in found] == [(6, 16, 24), (6, 8, 12)]
+    assert [head.in_channels for head in model.heads] == [4, 6]
+    one, each = DenseUnet(2, 3, 4, levels=3), DenseUnet(2, 3, (4, 4, 4), levels=3)
+    assert [p.shape for p in one.parameters()] == [p.shape for p in each.parameters()]
+    with pytest.raises(BadInput, match="3 levels"):
+        DenseUnet(2, 3, (2, 3), levels=3)
 
 
 def test_unknown_normalisation_is_refused() -> None:

@@ -13,9 +13,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from mriforge.errors import BadInput
 from mriforge.networks.normalisation import NORMALISATIONS, normaliser
 
-__all__ = ["NORMALISATIONS", "DenseBlock", "PlainBlock", "Unet2d", "dense_unet", "normaliser"]
+__all__ = [
+    "NORMALISATIONS",
+    "DenseBlock",
+    "PlainBlock",
+    "Unet2d",
+    "dense_unet",
+    "growth_of_levels",
+    "normaliser",
+]
 
 
 class DenseBlock(nn.Module):
