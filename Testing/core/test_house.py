@@ -224,7 +224,7 @@ def test_every_recipe_can_be_checked_against_its_paper() -> None:
         for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
             if line.startswith("["):
                 section = line
-            settings = line and not line.startswith(("#", "[", " ", "]"))
+            settings = line and not line.startswith(("#", "[", " ", "]", "title", "about"))
             if section and settings:
                 assert any(mark in line for mark in ("[S]", "[R]", "[C]", "[M]", "[?]", "[D]")), (
                     f"{path.name}:{number} does not say where the value comes from"
