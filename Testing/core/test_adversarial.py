@@ -6,6 +6,7 @@ import dataclasses
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -145,17 +146,17 @@ def checked(update: PairedUpdate | CycleUpdate, side: str, loss, parameters) -> 
     """Gradients that a side descends along, against central differences of its loss."""
     slopes = torch.autograd.grad(loss(), parameters)
     for parameter, slope in zip(parameters, slopes, strict=True):
-        flat, wanted = parameter.data.view(-1), slope.reshape(-1)
-        for place in range(0, flat.numel(), max(1, flat.numel() // 3)):
-            kept, step = float(flat[place]), 1e-7
-            flat[place] = kept + step
+        count = parameter.numel()
+        for number in range(0, count, max(1, count // 3)):
+            place = np.unravel_index(number, parameter.shape)
+            kept, step = float(parameter.data[place]), 1e-7
+            parameter.data[place] = kept + step
             above = float(loss().detach())
-            flat[place] = kept - step
+            parameter.data[place] = kept - step
             below = float(loss().detach())
-            flat[place] = kept
-            assert float(wanted[place]) == pytest.approx((above - below) / (2 * step), abs=1e-5), (
-                side
-            )
+            parameter.data[place] = kept
+            found = float(slope[place])
+            assert found == pytest.approx((above - below) / (2 * step), abs=1e-5), side
 
 
 def double_batch() -> Batch:

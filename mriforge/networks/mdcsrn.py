@@ -131,12 +131,12 @@ class Mdcsrn(nn.Module):
             if number:
                 maps[:, :width] = sums[:, (number - 1) * width : number * width]
             block.fill(maps, work)
-            weights = [self._weight(reader, number) for reader in readers[number:]]
+            weights = [self.share(reader, number) for reader in readers[number:]]
             work.mix(sums[:, number * width :], torch.cat(weights), maps)
         start = len(self.compressors) * width
         return sums[:, start : start + self.head.out_channels].contiguous()
 
-    def _weight(self, reader: nn.Conv3d, number: int) -> Tensor:
+    def share(self, reader: nn.Conv3d, number: int) -> Tensor:
         """What a compressor or the head makes of the maps of a block, ``(m, n)``."""
         width, whole = self.blocks[number].channels, self.blocks[number].width
         weight = reader.weight.flatten(1)

@@ -18,7 +18,7 @@ from mriforge.device import GIB, choose_device, free_memory, is_out_of_memory, r
 from mriforge.errors import BadInput, Cancelled, OutOfMemory
 from mriforge.superres.cost import Cost
 from mriforge.superres.plan import Plan, Planner
-from mriforge.superres.streaming import StreamedUNet
+from mriforge.superres.streams import Streamed
 from mriforge.superres.strided import predict_strided
 from mriforge.superres.tiling import Shape, Tile, pad, padded_shape, ramp
 
@@ -84,7 +84,7 @@ class Predictor:
         self._asked = None if memory_limit_gib is None else int(memory_limit_gib * GIB)
         if self._asked is not None and self._asked <= 0:
             raise BadInput(f"The memory limit is positive, not {memory_limit_gib:g} GiB.")
-        self._streamed: dict[tuple[int, ...], StreamedUNet] = {}
+        self._streamed: dict[tuple[int, ...], Streamed] = {}
         self._plans: dict[Shape, Plan] = {}
         self._move(self.device)
 
@@ -206,8 +206,8 @@ class Predictor:
         key = (*image.shape[1:], plan.planes, *plan.order)
         if key not in self._streamed:
             self._streamed.clear()
-            self._streamed[key] = StreamedUNet(
-                self._model, *image.shape[1:], plan.planes, plan.order, self._dtype
+            self._streamed[key] = self._planner.streaming.ready(
+                *image.shape[1:], plan.planes, plan.order, self._dtype
             )
         return self._streamed[key](image, lambda done: watch(done / image.shape[0]))
 

@@ -9,9 +9,8 @@ from torch import nn
 
 from mriforge.device import GIB
 from mriforge.errors import BadInput, OutOfMemory
-from mriforge.networks.unet3d import UNet3d
 from mriforge.superres.cost import Cost
-from mriforge.superres.streaming import footprint
+from mriforge.superres.streams import streaming_of
 from mriforge.superres.tiling import (
     Shape,
     Tile,
@@ -23,9 +22,6 @@ from mriforge.superres.tiling import (
     voxels_read,
 )
 
-_SLAB_BYTES = 16 * 2**20
-"""Feature map of the first level that streaming aims at: it stays in the cache, and the
-allocators of all systems hand it out again without asking for fresh pages."""
 _SCRATCH = {"cpu": 1.5, "cuda": 1.5, "mps": 1.5}
 """Memory over feature maps alone: reordered copies and workspaces of the convolutions."""
 BLEND_OVERLAP = 0.25
@@ -89,7 +85,7 @@ class Planner:
         model: the network; ``multiple`` and ``halo`` are read from it if it has them.
         device: where it runs.
         dtype: of the feature maps.
-        stream: allow streaming (3-D U-Nets on the CPU).
+        stream: allow streaming (on the CPU, networks that :func:`streaming_of` knows).
         margin: voxels read around a tile whatever the network sees; None: as far as it sees.
     """
 
@@ -107,7 +103,8 @@ class Planner:
         self.multiple = int(getattr(model, "multiple", 1))
         halo = getattr(model, "halo", None) if margin is None else margin
         self.halo = None if halo is None else -(-int(halo) // self.multiple) * self.multiple
-        self.streams = stream and margin is None and device.type == "cpu" and can_stream(model)
+        allowed = stream and margin is None and device.type == "cpu"
+        self.streaming = streaming_of(model) if allowed else None
         self.cost = Cost(model)
         self._weights = sum(p.numel() * p.element_size() for p in model.parameters())
         self._per_voxel: float | None = None
@@ -123,9 +120,8 @@ class Planner:
 
     def slab(self, block: Shape, limit: int) -> int:
         """Planes to push at once through a block within ``limit`` bytes; 0 if none fit."""
-        width, m = self.model.down[0][0].out_channels, self.multiple
-        wanted = _SLAB_BYTES // (4 * width * block[1] * block[2])
-        planes = min(max(m, wanted // m * m), block[0])
+        m = self.multiple
+        planes = min(self.streaming.wanted(*block[1:]), block[0])
         while planes >= m:
             if self.stream_bytes(block, planes) <= limit:
                 return planes
@@ -134,7 +130,7 @@ class Planner:
 
     def stream_bytes(self, block: Shape, planes: int) -> int:
         """Estimated peak of one streamed block, weights included."""
-        return footprint(self.model, block[1], block[2], planes, self.dtype)
+        return self.streaming.footprint(*block[1:], planes, self.dtype)
 
     def plan(
         self,
@@ -158,7 +154,7 @@ class Planner:
             OutOfMemory: not even the smallest block fits.
         """
         exact = self.halo is not None and overlap is None
-        streams = self.streams and exact
+        streams = self.streaming is not None and exact
         order = _longest_first(shape) if streams else (0, 1, 2)
         padded = padded_shape([shape[a] for a in order], self.multiple)
         tile = None if tile is None else tuple(tile[a] for a in order)
@@ -210,18 +206,13 @@ class Planner:
                 f"Use tiles of at least {2 * halo + m} voxels.",
             )
         need = self.block_bytes(smallest)
-        if self.streams:
+        if self.streaming is not None:
             block = (shape[0], *smallest[1:])
             need = min(need, self.stream_bytes(block, m))
         raise OutOfMemory(
             f"A memory limit of {limit / GIB:.2f} GiB is not enough for this image.",
             f"Allow at least {(need + fixed) / GIB:.2f} GiB.",
         )
-
-
-def can_stream(model: nn.Module) -> bool:
-    """Whether the network can be run plane by plane."""
-    return type(model) is UNet3d and model.up_mode == "transposed" and len(model.down) > 1
 
 
 def _longest_first(shape: Shape) -> tuple[int, int, int]:

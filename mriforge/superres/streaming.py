@@ -13,16 +13,18 @@ from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from mriforge.networks.unet3d import UNet3d
+from mriforge.superres.planes import convolve, oriented
 
-_LAST = torch.channels_last_3d
 _MORE = 2
 """A layer computes at most this many planes more at once than are pushed."""
 _SPARE = 2 * _MORE + 4
 """Room of a buffer besides the planes that are pushed: what the level below gave too much, the
 two planes that are still needed, padding."""
+_SLAB_BYTES = 16 * 2**20
+"""Feature map of the first level that is aimed at: it stays in the cache, and the allocators of all
+systems hand it out again without asking for fresh pages."""
 _TRANSIENTS = 3
 """Feature maps that are alive at once besides the buffers, of the widest layer."""
 
@@ -85,7 +87,7 @@ class _Convolution:
     """3x3x3 convolution and ReLU; zero padding in front of the first and behind the last plane."""
 
     def __init__(self, conv: nn.Conv3d, size: _Size, order: tuple[int, ...]) -> None:
-        self._weight, self._bias = _oriented(conv, order, size.dtype)
+        self._weight, self._bias = oriented(conv, order, size.dtype)
         self._most = size.planes + _MORE
         self._input = _Planes(
             size.planes + _SPARE, size.height, size.width, conv.in_channels, self._weight
@@ -112,7 +114,7 @@ class _Convolution:
             yield self._step(count), last and len(self._input) == 2
 
     def _step(self, count: int) -> Tensor:
-        result = _convolve(self._input.head(count + 2), self._weight, self._bias)
+        result = convolve(self._input.head(count + 2), self._weight, self._bias)
         self._input.drop(count)
         return result.relu_()
 
@@ -196,7 +198,7 @@ class _Lift:
     def __init__(
         self, conv: nn.ConvTranspose3d, order: tuple[int, ...], dtype: torch.dtype
     ) -> None:
-        weight, bias = _oriented(conv, order, dtype)
+        weight, bias = oriented(conv, order, dtype)
         self.weight = weight.permute(0, 2, 3, 4, 1).reshape(len(weight), -1).contiguous()
         self._bias = bias.repeat(8)
 
@@ -212,25 +214,6 @@ class _Lift:
 
 def _convolutions(block: nn.Sequential) -> list[nn.Conv3d]:
     return [layer for layer in block if isinstance(layer, nn.Conv3d)]
-
-
-def _oriented(
-    conv: nn.Conv3d | nn.ConvTranspose3d, order: tuple[int, ...], dtype: torch.dtype
-) -> tuple[Tensor, Tensor]:
-    """Weight for axes in another order, and bias, detached."""
-    weight = conv.weight.detach().permute(0, 1, *(2 + a for a in order))
-    return weight.to(dtype).contiguous(memory_format=_LAST), conv.bias.detach().to(dtype)
-
-
-def _convolve(planes: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """3x3x3, padded within the planes only.
-
-    With one thread torch sends volumes of a few planes to a kernel that is three times slower
-    than oneDNN's; it has to be named.
-    """
-    if planes.dtype == torch.float32 and torch.backends.mkldnn.is_available():
-        return torch.mkldnn_convolution(planes, weight, bias, (0, 1, 1), (1, 1, 1), (1, 1, 1), 1)
-    return functional.conv3d(planes, weight, bias, padding=(0, 1, 1))
 
 
 def _pool(planes: Tensor) -> Tensor:
@@ -331,3 +314,37 @@ def footprint(
     values += _TRANSIENTS * height * width * (planes + 2) * base
     values += 2 * sum(p.numel() for p in net.parameters())
     return values * torch.empty((), dtype=dtype).element_size()
+
+
+class UNetStreaming:
+    """How a 3-D U-Net is run plane by plane; see :class:`~mriforge.superres.streams.Streaming`."""
+
+    def __init__(self, net: UNet3d) -> None:
+        self._net = net
+
+    @staticmethod
+    def takes(net: nn.Module) -> bool:
+        """Whether the network can be run so."""
+        return type(net) is UNet3d and net.up_mode == "transposed" and len(net.down) > 1
+
+    def wanted(self, height: int, width: int) -> int:
+        """Planes that are fastest where memory is no matter."""
+        base, multiple = self._net.down[0][0].out_channels, self._net.multiple
+        return max(multiple, _SLAB_BYTES // (4 * base * height * width) // multiple * multiple)
+
+    def footprint(
+        self, height: int, width: int, planes: int, dtype: torch.dtype = torch.float32
+    ) -> int:
+        """Bytes that are held at the peak, weights included."""
+        return footprint(self._net, height, width, planes, dtype)
+
+    def ready(
+        self,
+        height: int,
+        width: int,
+        planes: int,
+        order: tuple[int, int, int],
+        dtype: torch.dtype,
+    ) -> StreamedUNet:
+        """To be run on images of one cross-section."""
+        return StreamedUNet(self._net, height, width, planes, order, dtype)

@@ -21,7 +21,7 @@ from mriforge.training.checkpoint import pack_optimiser, unpack_optimiser
 from mriforge.training.distributed import Processes
 from mriforge.training.patches import Batch
 from mriforge.training.turns import whose_turn
-from mriforge.training.updates import Loss, Packed, casting, half_precision, make_optimiser
+from mriforge.training.updates import Loss, Packed, casting, half_precision, lay_out, make_optimiser
 
 Figures = dict[str, Tensor]
 
@@ -53,6 +53,8 @@ class AdversarialUpdate:
     ) -> None:
         self.model, self.spec, self.base = model, spec, optimiser
         self.others = {name: network.to(device) for name, network in others.items()}
+        for network in self.others.values():
+            lay_out(network, device)
         self.device, self.group, self.moved = device, group, False
         kind = half_precision(model, device) if mixed else None
         self._cast = casting(kind if kind is torch.bfloat16 else None, device)

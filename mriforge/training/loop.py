@@ -31,7 +31,7 @@ from mriforge.training.checkpoint import (
 )
 from mriforge.training.distributed import Processes
 from mriforge.training.schedule import rate
-from mriforge.training.updates import Loss, Supervised, Update, is_volumetric
+from mriforge.training.updates import Loss, Supervised, Update, lay_out
 
 State = dict[str, Tensor]
 
@@ -101,10 +101,7 @@ class Trainer:
         update: Update | None = None,
     ) -> None:
         self.device, self.group = torch.device(device), group or Processes()
-        if self.device.type == "cpu":
-            # Channels last is 10 to 20 % faster for convolutions on the CPU.
-            volumetric = is_volumetric(model)
-            model.to(memory_format=torch.channels_last_3d if volumetric else torch.channels_last)
+        lay_out(model, self.device)
         self.model, self.sampler = model, sampler
         self.schedule, self.training = schedule, training
         self.validate, self.score = validate, score
