@@ -13,6 +13,7 @@ from mriforge.errors import BadInput
 from mriforge.networks.alamo import DenseUnet, PlainUnet
 from mriforge.networks.dcsrn import Dcsrn
 from mriforge.networks.discriminators import CircleD, CpceD, DraganD3d, SrganD3d
+from mriforge.networks.downsampling import Downsampler, PatchJudge, SeparableDownsampler
 from mriforge.networks.edsr import Edsr, SmoreEdsr
 from mriforge.networks.fsrcnn import Fsrcnn
 from mriforge.networks.gan_circle import CircleGenerator
@@ -38,6 +39,7 @@ MDCSRN = "Chen 2021, dissertation (UCLA), chapter 4"
 DRAGAN = "Chen 2021, dissertation (UCLA), chapter 5"
 LYU = "Lyu et al. 2018, super-resolution MRI by GAN-CPCE and GAN-CIRCLE"
 ALAMO = "Chen 2021, dissertation (UCLA), chapter 7"
+HUANG = "Huang et al. 2021, Phys. Med. Biol., 10.1088/1361-6560/ac232e"
 
 
 @dataclass(frozen=True)
@@ -145,6 +147,17 @@ NETWORKS: dict[str, Network] = {
     "dragan_d3d": Network(DraganD3d, f"{DRAGAN} (both discriminators of DRAGAN)", 132_189_890),
     "cpce_d": Network(CpceD, f"{LYU} (critic of GAN-CPCE)", 17_923_521),
     "circle_d": Network(CircleD, f"{LYU} (critic of GAN-CIRCLE)", 36_312_769),
+    "downsampler": Network(Downsampler, f"{HUANG} (generator of the downsampling GAN)", 150_656),
+    "downsampler_1d": Network(
+        Downsampler, f"{HUANG} (generator, along one axis)", 41_472, {"dimensions": 1}
+    ),
+    "downsampler_3d": Network(
+        Downsampler, f"{HUANG} (generator, full 3-D)", 652_800, {"dimensions": 3}
+    ),
+    "downsampler_separable": Network(
+        SeparableDownsampler, f"{HUANG} (generator in 3-D: in plane times across)", 192_128
+    ),
+    "patch_judge": Network(PatchJudge, f"{HUANG} (discriminator of the downsampling GAN)", 30_977),
 }
 
 
