@@ -13,6 +13,7 @@ from mriforge.models.card import ModelCard
 from mriforge.models.store import load_model, save_model
 from mriforge.networks.registry import build
 from mriforge.physics.interpolation import BASELINES
+from mriforge.recipes import load_recipe
 from mriforge.recipes.schema import PatchSpec
 from mriforge.superres.finetune import PriorSampler, degrade_prior, split_boxes
 from mriforge.superres.gate import decibel_gain, decide
@@ -268,3 +269,35 @@ def test_an_empty_image_has_no_scale(tiny):
     truth = series((1, 4, 24, 24))
     with pytest.raises(BadInput, match="no signal"):
         superres(truth.with_array(truth.array * 0), SuperresOptions(model=tiny, scale=2.0))
+
+
+@pytest.mark.parametrize(
+    ("recipe", "options"),
+    [
+        ("mdcsrn:small", {"growth": 2, "blocks": 2}),
+        ("dragan:small", {"growth": 2, "blocks": 1}),
+        ("gan_cpce:small", {"width": 4}),
+        ("gan_circle", {"width": 6, "narrowest": 2, "blocks": 3}),
+    ],
+)
+def test_dense_and_adversarial_networks_sharpen_and_adapt(tmp_path, recipe, options):
+    """3-D and slice by slice, with and without a loss of their own to be fine-tuned by."""
+    chosen = load_recipe(recipe)
+    options = chosen.network.options | options
+    network = build(chosen.network.name, **options)
+    card = ModelCard(
+        "net", chosen.network.name, chosen.name, network_options=options,
+        input={"upsample": "sinc", "scale": "percentile", "percentile": 99.5},
+        settings=chosen.as_dict(),
+    )  # fmt: skip
+    path = save_model(tmp_path / "net", network.state_dict(), card).path
+    truth = series((2, 6, 32, 36))
+    low = degrade(truth, DegradeOptions(keep=0.25, axes=(0, 1)))
+    made = SuperresOptions(
+        model=path, prior=truth[0], like=truth.grid, finetune=True, steps=3, device="cpu"
+    )
+    result = superres(low, made)
+    assert result.image.grid.matches(truth.grid, 1e-6) and np.isfinite(result.image.array).all()
+    assert result.figures["finetune"]["steps"] == 3
+    tiles = superres(low, SuperresOptions(model=path, like=truth.grid, tile=(40,) * 3, margin=4))
+    assert tiles.image.array.shape == truth.array.shape

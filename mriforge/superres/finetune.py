@@ -20,10 +20,16 @@ from torch import Tensor, nn
 
 from mriforge.errors import BadInput
 from mriforge.events import Events
-from mriforge.losses import build_loss
+from mriforge.losses import build_loss, has_terms
 from mriforge.physics.kspace import KspaceCrop
 from mriforge.recipes import Recipe
-from mriforge.recipes.schema import FinetuneSpec, OptimiserSpec, PatchSpec, ScheduleSpec
+from mriforge.recipes.schema import (
+    FinetuneSpec,
+    LossSpec,
+    OptimiserSpec,
+    PatchSpec,
+    ScheduleSpec,
+)
 from mriforge.superres.gate import Gate, decide
 from mriforge.superres.intensity import intensity_scale
 from mriforge.training.loop import Trainer
@@ -278,7 +284,8 @@ def _trainer(
     return Trainer(
         model,
         sampler,
-        build_loss(recipe.loss).to(device),
+        # A network that only judges and cycles taught has none; there is no judge of one subject.
+        build_loss(recipe.loss if has_terms(recipe.loss) else LossSpec(l1=1.0)).to(device),
         optimiser=OptimiserSpec(lr=block.lr, clip_norm=recipe.optimiser.clip_norm),
         schedule=ScheduleSpec(block.schedule, warmup=0.02, final=0.02),
         training=training,

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from mriforge.device import GIB, choose_device, free_memory, is_out_of_memory, release
+from mriforge.device import GIB, choose_device, free_memory, is_out_of_memory, lay_out, release
 from mriforge.errors import BadInput, Cancelled, OutOfMemory
 from mriforge.superres.plan import Planner
 from mriforge.superres.tiling import coverage, pad, starts
@@ -67,8 +67,7 @@ def predict_strided(
         )
     place = choose_device(device)
     net = copy.deepcopy(model).eval().requires_grad_(False).to(place)
-    if place.type == "cpu":
-        net.to(memory_format=torch.channels_last_3d)
+    lay_out(net, place)
     if batch is None:
         batch = _batch_that_fits(net, patch, place, memory_limit_gib)
     runner = _Runner(net, place, batch, log or (lambda text: None))

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mriforge.device import lay_out
 from mriforge.errors import BadInput
 from mriforge.losses.adversarial import domain_loss, gradient_penalty, judge_loss, maker_loss
 from mriforge.recipes.adversarial import AdversarialSpec
@@ -21,7 +22,7 @@ from mriforge.training.checkpoint import pack_optimiser, unpack_optimiser
 from mriforge.training.distributed import Processes
 from mriforge.training.patches import Batch
 from mriforge.training.turns import whose_turn
-from mriforge.training.updates import Loss, Packed, casting, half_precision, lay_out, make_optimiser
+from mriforge.training.updates import Loss, Packed, casting, half_precision, make_optimiser
 
 Figures = dict[str, Tensor]
 

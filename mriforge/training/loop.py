@@ -19,6 +19,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from mriforge.device import lay_out
 from mriforge.errors import BadInput, Cancelled
 from mriforge.events import Events
 from mriforge.recipes.schema import OptimiserSpec, ScheduleSpec, TrainingSpec
@@ -31,7 +32,7 @@ from mriforge.training.checkpoint import (
 )
 from mriforge.training.distributed import Processes
 from mriforge.training.schedule import rate
-from mriforge.training.updates import Loss, Supervised, Update, lay_out
+from mriforge.training.updates import Loss, Supervised, Update
 
 State = dict[str, Tensor]
 

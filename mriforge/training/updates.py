@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from mriforge.device import is_volumetric
 from mriforge.recipes.schema import OptimiserSpec
 from mriforge.training.checkpoint import pack_optimiser, unpack_optimiser
 from mriforge.training.distributed import Processes
@@ -44,18 +45,6 @@ class Update(Protocol):
 
     def unpack(self, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
         """The inverse of :meth:`pack`."""
-
-
-def is_volumetric(model: nn.Module) -> bool:
-    """Whether a network has 3-D convolutions."""
-    return any(parameter.dim() == 5 for parameter in model.parameters())
-
-
-def lay_out(model: nn.Module, device: torch.device) -> None:
-    """Stores weights as the device convolves fastest: channels last is 10 to 20 % on the CPU."""
-    if device.type == "cpu":
-        volumetric = is_volumetric(model)
-        model.to(memory_format=torch.channels_last_3d if volumetric else torch.channels_last)
 
 
 def make_optimiser(
