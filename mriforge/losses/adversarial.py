@@ -12,20 +12,24 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-KINDS = ("wgan_gp", "vanilla", "least_squares")
-"""Gulrajani 2017 (arXiv 1704.00028); Goodfellow 2014 (1406.2661); Mao 2017 (1611.04076)."""
+KINDS = ("wgan_gp", "vanilla", "least_squares", "absolute")
+"""Gulrajani 2017 (arXiv 1704.00028); Goodfellow 2014 (1406.2661); Mao 2017 (1611.04076); Huang 2021
+(equation 2), whose judge answers between 0 and 1."""
 
 
 def judge_loss(kind: str, real: Tensor, fake: Tensor) -> Tensor:
     """What a judge minimises, without a gradient penalty.
 
     ``wgan_gp``: minus the estimate of the earth mover's distance. ``vanilla``: cross-entropy with
-    1 for real and 0 for made images. ``least_squares``: half the squared distances to them.
+    1 for real and 0 for made images. ``least_squares``: half the squared distances to them;
+    ``absolute``: half the distances.
     """
     if kind == "wgan_gp":
         return fake.mean() - real.mean()
     if kind == "vanilla":
         return functional.softplus(-real).mean() + functional.softplus(fake).mean()
+    if kind == "absolute":
+        return 0.5 * ((real - 1).abs().mean() + fake.abs().mean())
     return 0.5 * ((real - 1).square().mean() + fake.square().mean())
 
 
@@ -42,6 +46,8 @@ def maker_loss(kind: str, fake: Tensor, saturating: bool = False) -> Tensor:
         return (
             -functional.softplus(fake).mean() if saturating else functional.softplus(-fake).mean()
         )
+    if kind == "absolute":
+        return (fake - 1).abs().mean()
     return 0.5 * (fake - 1).square().mean()
 
 

@@ -30,7 +30,7 @@ class AdversarialSpec:
             variation of the image, the rest that of the error.
     """
 
-    kind: Literal["none", "wgan_gp", "vanilla", "least_squares"] = "none"
+    kind: Literal["none", "wgan_gp", "vanilla", "least_squares", "absolute"] = "none"
     discriminator: str = "srgan_d3d"
     options: dict[str, Any] = field(default_factory=dict)
     weight: float = 1e-3

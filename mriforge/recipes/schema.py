@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from mriforge.recipes.adversarial import AdversarialSpec
+from mriforge.recipes.kernel import KernelSpec
 
 
 @dataclass(frozen=True)
@@ -341,9 +342,9 @@ class Recipe:
     source: str = ""
     about: str = ""
     arithmetic: int = 0
-    task: Literal["superresolution", "segmentation", "interslice", "factors", "organs"] = (
-        "superresolution"
-    )
+    task: Literal[
+        "superresolution", "segmentation", "interslice", "factors", "organs", "kernel"
+    ] = "superresolution"
     seed: int = 0
     degradation: DegradationSpec = field(default_factory=DegradationSpec)
     input: InputSpec = field(default_factory=InputSpec)
@@ -356,6 +357,7 @@ class Recipe:
     stack: StackSpec = field(default_factory=StackSpec)
     factors: FactorSpec = field(default_factory=FactorSpec)
     organs: OrganSpec = field(default_factory=OrganSpec)
+    kernel: KernelSpec = field(default_factory=KernelSpec)
     adversarial: AdversarialSpec = field(default_factory=AdversarialSpec)
     optimiser: OptimiserSpec = field(default_factory=OptimiserSpec)
     schedule: ScheduleSpec = field(default_factory=ScheduleSpec)
