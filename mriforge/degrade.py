@@ -13,6 +13,7 @@ from torch import Tensor
 
 from mriforge.errors import BadInput
 from mriforge.events import Events
+from mriforge.physics.downsampling import KernelDownsampling, read_kernel
 from mriforge.physics.fermi import Fermi, FermiCrop
 from mriforge.physics.kspace import KspaceCrop
 from mriforge.physics.noise import add_complex_noise, generator
@@ -34,10 +35,11 @@ _SIGNED = 0.01
 
 @dataclass(frozen=True, kw_only=True)
 class DegradeOptions:
-    """What is lost. At least one of ``keep``, ``slice_thickness`` and ``noise`` is given.
+    """What is lost: some of ``keep`` or ``kernel``, ``slice_thickness`` and ``noise`` are given.
 
     Attributes:
         keep: fraction of k-space samples kept over ``axes``, in (0, 1].
+        kernel: file of a downsampling kernel in place of ``keep``; in plane it acts on ``axes``.
         axes: stored axes (i, j, k = 0, 1, 2) that are truncated; default 0 and 1.
         mode: ``"crop"`` makes fewer, larger voxels; ``"zerofill"`` keeps the matrix.
         fermi: windows the kept k-space.
@@ -56,6 +58,7 @@ class DegradeOptions:
     """
 
     keep: float | None = None
+    kernel: str | None = None
     axes: tuple[int, ...] = (0, 1)
     mode: str = "crop"
     fermi: bool = False
@@ -74,11 +77,20 @@ class DegradeOptions:
         self._check_slices()
         self._check_noise()
 
+    @property
+    def _whole_plane(self) -> bool:
+        """Nothing is lost in plane."""
+        return self.keep is None and self.kernel is None
+
     def _check_what(self) -> None:
-        if self.keep is None and self.slice_thickness is None and self.noise == 0:
+        if self._whole_plane and self.slice_thickness is None and self.noise == 0:
             raise BadInput(
                 "Nothing is to be degraded.",
-                "Give the fraction of k-space to keep, a slice thickness, or noise.",
+                "Give the fraction of k-space to keep, a kernel, a slice thickness, or noise.",
+            )
+        if self.keep is not None and self.kernel is not None:
+            raise BadInput(
+                "A kernel and truncated k-space both say how resolution is lost.", "Give one."
             )
         if self.keep is None and (self.fermi or self.mode != "crop"):
             raise BadInput(
@@ -119,9 +131,9 @@ class DegradeOptions:
                 "not advance.",
                 "An overlap (negative gap) is smaller than the thickness.",
             )
-        if self.keep is not None and self.axis in self.axes:
+        if not self._whole_plane and self.axis in self.axes:
             raise BadInput(
-                f"Axis {self.axis} cannot be both truncated in k-space and cut into slices.",
+                f"Axis {self.axis} cannot be both truncated in plane and cut into slices.",
                 "Choose other axes or another slice axis.",
             )
 
@@ -158,9 +170,22 @@ def make_operators(
         slices = SliceProfile(
             grid, options.slice_thickness, options.slice_gap, options.axis, profile
         )
-    if options.keep is not None:
-        kspace = _kspace_operator(grid if slices is None else slices.low, options)
+    plane = grid if slices is None else slices.low
+    if options.kernel is not None:
+        kspace = _kernel_operator(plane, options)
+    elif options.keep is not None:
+        kspace = _kspace_operator(plane, options)
     return slices, kspace
+
+
+def _kernel_operator(grid: Grid, options: DegradeOptions) -> KernelDownsampling:
+    kernel = read_kernel(options.kernel)
+    if kernel.taps.ndim == 3 and options.slice_thickness is not None:
+        raise BadInput(
+            f"The kernel {options.kernel} acts across the slices as well.",
+            "Leave out the slice thickness.",
+        )
+    return KernelDownsampling(grid, kernel, options.axes)
 
 
 def _kspace_operator(grid: Grid, options: DegradeOptions) -> LinearOperator:
@@ -273,8 +298,9 @@ def _provenance(
         name
         for name, used in (
             ("slice_profile", slices is not None),
-            (f"kspace_{options.mode}", kspace is not None),
-            ("fermi_window", kspace is not None and options.fermi),
+            ("kernel", options.kernel is not None),
+            (f"kspace_{options.mode}", options.keep is not None),
+            ("fermi_window", options.fermi),
             (f"{options.noise_kind}_noise", options.noise > 0),
         )
         if used
@@ -283,6 +309,9 @@ def _provenance(
     if kspace is not None:
         kept = getattr(kspace, "kept_shape", kspace.low.stored_shape)
         settings["kept_matrix"] = [int(n) for n in kept]
+    if options.kernel is not None:
+        settings["kernel_taps"] = kspace.kernel.taps.tolist()
+        settings["kernel_ratio"] = list(kspace.kernel.ratio)
     return {"operation": "degrade", "operator": "+".join(names), "output": output, **settings}
 
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from mriforge.physics.blur import GaussianBlur
 from mriforge.physics.degradations import make_operator
+from mriforge.physics.downsampling import KernelDownsampling, gaussian_kernel
 from mriforge.physics.fermi import Fermi, FermiCrop
 from mriforge.physics.kspace import KspaceCrop
 from mriforge.physics.operator import LinearOperator
@@ -56,6 +57,13 @@ OPERATORS: dict[str, Callable[[Grid, dict], LinearOperator]] = {
     "gaussian_blur": lambda g, _: make_operator("gaussian_blur", g, ratio=2.0),
     "gaussian_blur 2.3": lambda g, _: GaussianBlur(g, {0: 2.3, 2: 1.5}),
     "gaussian_blur_fixed": lambda g, _: make_operator("gaussian_blur_fixed", g),
+    "kernel": lambda g, _: KernelDownsampling(g, gaussian_kernel((0.6, 0.9), angle=0.5), (0, 1)),
+    "kernel of two planes": lambda g, _: KernelDownsampling(
+        g, gaussian_kernel(0.8, (1, 2), 5), (0, 2), 1e-6
+    ),
+    "kernel in 3-D": lambda g, _: KernelDownsampling(
+        g, gaussian_kernel((1.0, 0.6, 0.7), (3, 2, 1), 5), condition=1e-6
+    ),
     "slice_profile": lambda g, _: make_operator("slice_profile", g, thickness=2 * g.spacing[2]),
     "slice_profile 2.3 gap": lambda g, _: SliceProfile(
         g, 1.7 * g.spacing[1], 0.6 * g.spacing[1], 1, "gaussian"

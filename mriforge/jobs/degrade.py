@@ -1,6 +1,7 @@
 """Make the low-resolution image that a shorter scan would have given.
 
 --keep truncates k-space, --slice-thickness makes thick slices, --noise adds noise; they combine.
+--kernel blurs and samples as a scanner does whose kernel was learned (mriforge kernel).
 Axes are numbered as stored: i, j, k = 0, 1, 2.
 """
 
@@ -24,6 +25,9 @@ class Options:
     output: str = option("output", "degraded image", positional="OUT")
     keep: float | None = option(
         "number", "fraction of k-space to keep", default=None, above=0, at_most=1
+    )
+    kernel: str | None = option(
+        "input", "downsampling kernel, in place of --keep", default=None, metavar="FILE"
     )
     axes: tuple[int, ...] = option(
         "integers", "axes that are truncated (default 0,1)", default=(0, 1), metavar="A,B"

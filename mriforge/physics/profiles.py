@@ -57,10 +57,11 @@ def gaussian(sigma: float, truncate: float = 3.5) -> Profile:
 
 
 def read_profile(path: str | Path, voxel_mm: float) -> Profile:
-    """A measured profile from a text file or an ``.npy`` file.
+    """A measured profile from a text file, an ``.npy`` file or a learned kernel (``.json``).
 
     One column: weights at the spacing of the sharp image's voxels, centred on the middle of the
     file. Two columns: position in mm from the slice centre, and weight; linear in between.
+    A kernel: what it is along the axis of its largest ratio, each tap as wide as its pixels.
 
     Args:
         path: numbers separated by blanks, commas or semicolons; ``#`` starts a comment.
@@ -69,7 +70,13 @@ def read_profile(path: str | Path, voxel_mm: float) -> Profile:
     Raises:
         BadInput: not a profile.
     """
-    table = _read_table(Path(path))
+    if Path(path).suffix.lower() == ".json":
+        from mriforge.physics.downsampling import read_kernel
+
+        weight, voxel_mm = read_kernel(path).across()
+        table = weight[:, None]
+    else:
+        table = _read_table(Path(path))
     weight = table[:, -1]
     if not np.all(np.isfinite(table)):
         raise BadInput(f"{path} has values that are not numbers.", "Remove them from the profile.")
