@@ -107,7 +107,10 @@ NETWORKS: dict[str, Network] = {
     "denseunet_k48": Network(DenseUnet, f"{ALAMO} (ALAMO)", 6_112_732, {"growth": 48}),
     "denseunet_k64": Network(DenseUnet, f"{ALAMO} (ALAMO, growth 64)", 10_839_260, {"growth": 64}),
     "denseunet_small": Network(
-        DenseUnet, f"{ALAMO} (ALAMO, growth 16, for CPU)", 693_212, {"growth": 16}
+        DenseUnet,
+        f"{ALAMO} (ALAMO, growth 16 to 48 by level, for CPU)",
+        3_452_388,
+        {"growth": (16, 20, 32, 48, 48, 48)},
     ),
     "plainunet_f64": Network(PlainUnet, f"{ALAMO} (PlainUnet)", 229_272_028, {"width": 64}),
     "plainunet_f80": Network(PlainUnet, f"{ALAMO} (PlainUnet)", 358_218_780, {"width": 80}),
