@@ -32,7 +32,7 @@ LEVELS = [
     {"cli", "worker", "__main__", "console"},
     {"jobs"},
     {"demo"},
-    {"superres", "interslice", "fusion", "degrade", "evaluate", "recon", "segment"},
+    {"superres", "interslice", "fusion", "degrade", "evaluate", "recon", "segment", "blind"},
     {"training", "report", "phantoms"},
     {"synthesis"},
     {"losses"},

@@ -29,7 +29,8 @@ class KernelSpec:
         every, decay, floor: from then on in every so many steps by this factor, not below
             ``floor``.
         small: the weight of the bicubic term below which ``centre`` and ``sparse`` count.
-        average: decay of the running mean of the kernel, which is what is delivered; 0: the last.
+        best: of the states at the validations, take the one whose images have the spectrum most
+            like the real ones'; otherwise the last.
         keep: so many of the taps, the largest, are kept in the end.
     """
 
@@ -52,5 +53,5 @@ class KernelSpec:
     decay: float = 0.01
     floor: float = 5e-6
     small: float = 0.005
-    average: float = 0.0
+    best: bool = False
     keep: int = 40
