@@ -203,9 +203,20 @@ def torso(seed: int, spacing: float, chosen: argparse.Namespace) -> tuple[Volume
         draw(seed, spacing=spacing),
         seed,
         deform_spec=_FAR[chosen.deformation],
-        render_spec=RenderSpec(random_contrast=chosen.random_contrast, sequence=chosen.sequence),
+        render_spec=look(chosen),
     )
     return image, labels
+
+
+CONTRAST_OPTIONS = ("random_contrast", "sequence", "quality")
+"""Of :func:`add_contrast_options`."""
+
+
+def look(chosen: argparse.Namespace) -> RenderSpec:
+    """What images look like, from the options of :func:`add_contrast_options`."""
+    return RenderSpec.of_quality(
+        chosen.quality, random_contrast=chosen.random_contrast, sequence=chosen.sequence
+    )
 
 
 def add_run_options(parser: argparse.ArgumentParser) -> None:
@@ -233,8 +244,7 @@ def begin(
         "model": views.card.name,
         "sha256": views.card.sha256,
         **more,
-        "random_contrast": chosen.random_contrast,
-        "sequence": chosen.sequence,
+        **{name: getattr(chosen, name) for name in CONTRAST_OPTIONS},
     }
     return views, tuple(chosen.ways.split(",")), Scores(chosen.out, name, setting)
 
@@ -269,6 +279,9 @@ def add_contrast_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--sequence", help="the only one, or 'any'; default: as the model was trained"
     )
+    parser.add_argument(
+        "--quality", choices=("any", "breath_hold"), help="default: as the model was trained"
+    )
 
 
 def settle(chosen: argparse.Namespace, trained: dict) -> None:
@@ -282,6 +295,8 @@ def settle(chosen: argparse.Namespace, trained: dict) -> None:
         chosen.random_contrast = trained.get("random_contrast", RenderSpec().random_contrast)
     if chosen.sequence is None:
         chosen.sequence = trained.get("sequence", "")
+    if chosen.quality is None:
+        chosen.quality = trained.get("quality", "any")
     chosen.sequence = "" if chosen.sequence == "any" else chosen.sequence
 
 

@@ -3,6 +3,7 @@
     python Testing/benchmarks/organs_ablation.py ANATOMIES OUT [--minutes 20] [--count 12]
         [--recipe denseunet_small] [--spacing 3] [--device auto]
         [--deformation none|weaker|whole] [--random-contrast X] [--sequence NAME|any]
+        [--quality any|breath_hold]
 
 ANATOMIES is a folder of `mriforge simulate anatomies` (seeds below 100,000). Every variant of the
 recipe is trained on it from nothing for --minutes: the baseline (flips only), then with projective
@@ -19,7 +20,15 @@ import argparse
 import json
 from pathlib import Path
 
-from organ_runs import FIRST_TEST_SEED, Scores, Views, add_image_options, settle, torso
+from organ_runs import (
+    CONTRAST_OPTIONS,
+    FIRST_TEST_SEED,
+    Scores,
+    Views,
+    add_image_options,
+    settle,
+    torso,
+)
 
 from mriforge import allocator
 from mriforge.events import Events
@@ -108,7 +117,7 @@ def main() -> None:
     settle(chosen, load_recipe(chosen.recipe).as_dict()["organs"])
     setting = {
         name: getattr(chosen, name)
-        for name in ("recipe", "minutes", "spacing", "deformation", "random_contrast", "sequence")
+        for name in (*"recipe minutes spacing deformation".split(), *CONTRAST_OPTIONS)
     }
     scores, group = Scores(chosen.out, "organs_ablation", setting), f"{chosen.minutes:g} minutes"
     for row, (variant, way) in STEPS.items():

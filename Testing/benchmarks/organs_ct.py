@@ -2,7 +2,7 @@
 
     python Testing/benchmarks/organs_ct.py DATA OUT [--contrasts 10] [--model denseunet_small]
         [--ways axial,coronal,sagittal,vote,probability] [--spacing 3]
-        [--random-contrast X] [--sequence NAME|any] [--device auto]
+        [--random-contrast X] [--sequence NAME|any] [--quality any|breath_hold] [--device auto]
 
 DATA is the folder of real volumes; its label maps of CT scans are turned into tissue maps (fat,
 muscle and lung from the CT where there is one) and rendered --contrasts times each, not deformed:
@@ -23,12 +23,13 @@ from organ_runs import (
     add_contrast_options,
     add_run_options,
     begin,
+    look,
     score_case,
 )
 
 from mriforge.anatomy import ORGANS
 from mriforge.io import read
-from mriforge.synthesis import RenderSpec, render
+from mriforge.synthesis import render
 from mriforge.synthesis.label_maps import tissue_map
 from mriforge.volume import Volume
 
@@ -53,7 +54,7 @@ def main() -> None:
     add_contrast_options(parser)
     chosen = parser.parse_args()
     views, ways, scores = begin(chosen, "organs_ct", spacing_mm=chosen.spacing)
-    contrast = RenderSpec(random_contrast=chosen.random_contrast, sequence=chosen.sequence)
+    contrast = look(chosen)
     for name in chosen.maps.split(","):
         file, scheme, ct = MAPS[name]
         folder = chosen.data / "abdomen"

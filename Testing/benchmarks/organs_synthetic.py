@@ -3,6 +3,7 @@
     python Testing/benchmarks/organs_synthetic.py OUT [--count 30] [--spacings 3,1.5]
         [--model denseunet_small] [--ways axial,coronal,sagittal,vote,probability] [--device auto]
         [--deformation none|weaker|whole] [--random-contrast X] [--sequence NAME|any]
+        [--quality any|breath_hold]
 
 Anatomies and contrasts have seeds from 900,000 on (training: below 100,000). Every torso is drawn
 and rendered at each voxel size and outlined; scores are against the simulation's own labels on that

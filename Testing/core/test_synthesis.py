@@ -361,6 +361,20 @@ def test_noise_is_rayleigh_in_air_and_as_strong_as_asked(snr: float) -> None:
     assert (loud - quiet)[bright].std() == pytest.approx(sd, rel=0.05)
 
 
+def test_a_good_breath_hold_is_quieter_and_thinner() -> None:
+    """Noise in the air around the body, over the body's mean, on average over draws."""
+    air = TORSO.array == 0
+
+    def noise(quality: str) -> float:
+        spec = RenderSpec.of_quality(quality, sequence="gre_contrast", random_contrast=0.0)
+        images = [render(TORSO, rng(seed), spec).array for seed in range(6)]
+        return float(np.mean([np.median(image[air]) / image[~air].mean() for image in images]))
+
+    assert noise("breath_hold") < 0.7 * noise("any")
+    assert RenderSpec.breath_hold(snr=(5.0, 6.0)).snr == (5.0, 6.0)
+    assert RenderSpec.breath_hold().slice_probability == 0.0
+
+
 def test_noise_keeps_its_strength_when_slices_are_thick() -> None:
     spec = RenderSpec.plain(random_contrast=1.0, snr=(20.0, 20.0))
     spec = replace(spec, slice_probability=1.0, thickness=(12.0, 12.0), kept=(0.7, 0.7))

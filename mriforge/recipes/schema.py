@@ -214,6 +214,7 @@ class OrganSpec:
             wants; the others follow an MR sequence.
         sequence: the only sequence that is simulated (``mriforge.synthesis.contrast.SEQUENCES``);
             "": any.
+        quality: ``any``: thick slices, ghosts and noise too; ``breath_hold``: good 3-D images.
         deformation: how far simulated subjects differ from their tissue map.
     """
 
@@ -233,6 +234,7 @@ class OrganSpec:
     slabs: int = 8
     random_contrast: float = 0.4
     sequence: str = ""
+    quality: Literal["any", "breath_hold"] = "any"
     deformation: Literal["whole", "weaker", "none"] = "whole"
 
 

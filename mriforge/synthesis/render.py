@@ -69,6 +69,20 @@ class RenderSpec:
     gain: tuple[float, float] = (50.0, 2000.0)
 
     @classmethod
+    def of_quality(cls, quality: str, **changes) -> RenderSpec:
+        """``any``: thick slices, ghosts and noise too; ``breath_hold``: see there."""
+        return {"any": cls, "breath_hold": cls.breath_hold}[quality](**changes)
+
+    @classmethod
+    def breath_hold(cls, **changes) -> RenderSpec:
+        """A good 3-D acquisition in a breath-hold, as VIBE is: thin slices, little noise."""
+        good = {
+            "slice_probability": 0.0, "kept": (0.75, 1.0), "ghost_probability": 0.15,
+            "ghost": 0.1, "snr": (20.0, 80.0),
+        }  # fmt: skip
+        return cls(**{**good, **changes})
+
+    @classmethod
     def plain(cls, **changes) -> RenderSpec:
         """Every tissue of one brightness and nothing else, but for ``changes``."""
         nothing = {

@@ -68,7 +68,9 @@ def made_from(tissues: TissueMap, seed: Sequence[int], spec: OrganSpec) -> Label
         tissues,
         number,
         deform_spec=far[spec.deformation],
-        render_spec=RenderSpec(random_contrast=spec.random_contrast, sequence=spec.sequence),
+        render_spec=RenderSpec.of_quality(
+            spec.quality, random_contrast=spec.random_contrast, sequence=spec.sequence
+        ),
     )
     return Labelled(zscore(image.array), labels, tissues.subject, tissues.organs, tissues.source)
 
