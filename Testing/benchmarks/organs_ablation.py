@@ -117,7 +117,7 @@ def main() -> None:
     settle(chosen, load_recipe(chosen.recipe).as_dict()["organs"])
     setting = {
         name: getattr(chosen, name)
-        for name in (*"recipe minutes spacing deformation".split(), *CONTRAST_OPTIONS)
+        for name in ("recipe", "minutes", "spacing", "deformation", *CONTRAST_OPTIONS)
     }
     scores, group = Scores(chosen.out, "organs_ablation", setting), f"{chosen.minutes:g} minutes"
     for row, (variant, way) in STEPS.items():
