@@ -86,6 +86,10 @@ class Likeness:
 
 def richest(images: Sequence[np.ndarray], count: int = _MOST_IMAGES) -> list[np.ndarray]:
     """The images with most detail, in their order."""
+    return [images[number] for number in richest_numbers(images, count)]
+
+
+def richest_numbers(images: Sequence[np.ndarray], count: int) -> list[int]:
+    """Which they are."""
     detail = [float(gradient_weights(image).sum()) for image in images]
-    best = sorted(np.argsort(detail)[-count:])
-    return [images[number] for number in best]
+    return sorted(int(number) for number in np.argsort(detail)[-count:])

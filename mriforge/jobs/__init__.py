@@ -51,6 +51,9 @@ COMMANDS: dict[str, Command] = {
     "degrade": Command(
         "mriforge.jobs.degrade", "Make the low-resolution image that a shorter scan would give."
     ),
+    "kernel": Command(
+        "mriforge.jobs.kernel", "Learn how a scanner loses resolution, from its own images."
+    ),
     "superres": Command(
         "mriforge.jobs.superres", "Sharpen a volume or a time series, with a prior scan if given."
     ),
