@@ -6,12 +6,19 @@ can be stopped at any moment and continued exactly with --resume.
 
 from __future__ import annotations
 
+import dataclasses
+import json
+import re
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from mriforge.errors import BadInput
 from mriforge.events import Events
 from mriforge.jobs.device import chosen_device
 from mriforge.jobs.options import option
+
+if TYPE_CHECKING:
+    from mriforge.recipes import Recipe
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +30,12 @@ class Options:
         "input", "manifest of images (.csv or .json), or folder of pairs", metavar="DATA"
     )
     out: str = option("folder", "where checkpoints and the model are put")
+    kernel: str | None = option(
+        "input", "a scanner's kernel, for recipes that learn from one", default=None
+    )
+    fold: str | None = option(
+        "text", "hold out group K of N groups of subjects", default=None, metavar="K/N"
+    )
     max_minutes: float | None = option(
         "number", "time budget", default=None, above=0, metavar="MIN"
     )
@@ -37,7 +50,52 @@ def check(options: Options) -> None:
     """A recipe or manifest that cannot be used is refused before torch is imported."""
     from mriforge.recipes import load_recipe
 
-    load_recipe(options.recipe)
+    recipe = load_recipe(options.recipe)
+    if recipe.task == "kernel":
+        raise BadInput(
+            f"The recipe '{options.recipe}' learns a kernel.",
+            "Use 'mriforge kernel LOW HIGH OUT.json'.",
+        )
+    wants = recipe.degradation.operator == "kernel"
+    if options.kernel is not None and not wants:
+        raise BadInput(
+            f"The recipe '{options.recipe}' does not make its images by a kernel.",
+            "Leave out --kernel, or choose another recipe.",
+        )
+    if options.kernel is None and wants and not recipe.degradation.kernel:
+        raise BadInput(
+            f"The recipe '{options.recipe}' makes its images by a scanner's kernel.",
+            "Learn one with 'mriforge kernel' and give it with --kernel FILE.",
+        )
+    _fold(options.fold)
+
+
+def _fold(text: str | None) -> tuple[int, int] | None:
+    """``K/N`` as two numbers."""
+    if text is None:
+        return None
+    match = re.fullmatch(r"(\d+)/(\d+)", text.strip())
+    if match is None or not 1 <= int(match[1]) <= int(match[2]) or int(match[2]) < 2:
+        raise BadInput(f"--fold is K/N, for example 2/5, not '{text}'.")
+    return int(match[1]), int(match[2])
+
+
+def _recipe(options: Options) -> Recipe:
+    """The recipe with what the options add."""
+    from mriforge.recipes import load_recipe
+
+    recipe = load_recipe(options.recipe)
+    if options.kernel is not None:
+        from mriforge.physics.downsampling import read_kernel
+
+        tree = json.loads(read_kernel(options.kernel).to_json())
+        degradation = dataclasses.replace(recipe.degradation, kernel=tree)
+        recipe = dataclasses.replace(recipe, degradation=degradation)
+    fold = _fold(options.fold)
+    if fold is not None:
+        validation = dataclasses.replace(recipe.validation, fold=fold[0], folds=fold[1])
+        recipe = dataclasses.replace(recipe, validation=validation)
+    return recipe
 
 
 def run(options: Options, events: Events) -> dict[str, Any]:
@@ -45,7 +103,7 @@ def run(options: Options, events: Events) -> dict[str, Any]:
     from mriforge.training.job import train
 
     outcome = train(
-        options.recipe,
+        _recipe(options),
         options.data,
         options.out,
         max_minutes=options.max_minutes,

@@ -15,6 +15,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from mriforge.networks.by_slice import to_slices, to_volume
+
 
 class ResidualBlock(nn.Module):
     """Convolution, ReLU, convolution, times ``scale``, and the input added."""
@@ -40,7 +42,8 @@ class Edsr(nn.Module):
         factor: 1 (nothing is enlarged), a power of two (pixel shuffles by 2), or 3.
 
     Shapes:
-        input ``(batch, 1, h, w)``, output ``(batch, 1, factor * h, factor * w)``.
+        input ``(batch, 1, h, w)``, output ``(batch, 1, factor * h, factor * w)``; or volumes of
+        slices, ``(batch, 1, d, h, w)`` to ``(batch, 1, d, factor * h, factor * w)``.
     """
 
     def __init__(
@@ -49,6 +52,7 @@ class Edsr(nn.Module):
         super().__init__()
         if factor < 1 or (factor != 3 and factor & (factor - 1)):
             raise ValueError(f"factor is a power of two or 3, not {factor}")
+        self.factor = factor
         steps = [3] if factor == 3 else [2] * (factor.bit_length() - 1)
         self.head = nn.Conv2d(1, width, 3, padding=1)
         self.body = nn.Sequential(
@@ -64,6 +68,8 @@ class Edsr(nn.Module):
         self.tail = nn.Conv2d(width, 1, 3, padding=1)
 
     def forward(self, image: Tensor) -> Tensor:
+        if image.ndim == 5:
+            return to_volume(self.forward(to_slices(image)), image.shape[2])
         features = self.head(image)
         return self.tail(self.up(features + self.body(features)))
 

@@ -20,9 +20,18 @@ class NetworkSpec:
 
 @dataclass(frozen=True)
 class DegradationSpec:
-    """How low-resolution partners are made; fractions of k-space, noise relative to the scale."""
+    """How low-resolution partners are made; fractions of k-space, noise relative to the scale.
 
-    operator: Literal["kspace_crop"] = "kspace_crop"
+    ``kspace_crop`` is for images that are interpolated back (``input.upsample``); the others halve
+    rows and columns, for networks that double them (``input.upsample = "none"``): a learned
+    ``kernel`` (the contents of its file), a ``gaussian`` of ``sigma`` sharp pixels, the central
+    quarter of k-space with a ``fermi`` window, or a trained downsampling ``network`` (its folder).
+    """
+
+    operator: Literal["kspace_crop", "kernel", "gaussian", "fermi", "network"] = "kspace_crop"
+    kernel: dict[str, Any] = field(default_factory=dict)
+    sigma: float = 1.5
+    network: str = ""
     keep: tuple[float, ...] = (0.25, 0.1, 0.0625)
     magnitude: bool = True
     keep_range: tuple[float, float] = (0.05, 0.3)
@@ -37,7 +46,7 @@ class DegradationSpec:
 class InputSpec:
     """How the low-resolution image reaches the network."""
 
-    upsample: Literal["sinc", "linear_aligned", "linear_halfpixel"] = "sinc"
+    upsample: Literal["sinc", "linear_aligned", "linear_halfpixel", "none"] = "sinc"
     scale: Literal["percentile", "maximum"] = "percentile"
     percentile: float = 99.5
 
@@ -63,11 +72,13 @@ class AugmentationSpec:
     """Random changes of sharp slabs; ranges and probabilities, off by default.
 
     ``rescale`` is the in-plane matrix relative to the original, ``slice_step`` the largest
-    distance between neighbouring slices of a slab.
+    distance between neighbouring slices of a slab. ``rotations``: slices are turned by a random
+    multiple of a turn over this number; 1: not turned.
     """
 
     flip: bool = False
     transpose: bool = False
+    rotations: int = 1
     rescale: tuple[float, float] = (1.0, 1.0)
     rescale_probability: float = 0.0
     slice_step: int = 1
@@ -286,10 +297,16 @@ class TrainingSpec:
 
 @dataclass(frozen=True)
 class ValidationSpec:
-    """Fixed patches per keep level, of held-out subjects."""
+    """Fixed patches per keep level, of held-out subjects.
+
+    ``folds``: subjects are dealt into so many groups and number ``fold`` (from 1) is held out,
+    whatever the manifest says; 0: as it says.
+    """
 
     patches: int = 12
     size: tuple[int, int, int] = (24, 48, 48)
+    fold: int = 1
+    folds: int = 0
 
 
 @dataclass(frozen=True)

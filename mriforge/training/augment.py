@@ -6,9 +6,12 @@ from the NumPy generator that is passed in, so a batch is a function of its numb
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from mriforge.physics.kspace import KspaceCrop
 from mriforge.recipes.schema import AugmentationSpec
@@ -61,12 +64,14 @@ def reflect(indices: np.ndarray, count: int) -> np.ndarray:
 
 
 def spatial(rng: np.random.Generator, slab: Tensor, spec: AugmentationSpec) -> Tensor:
-    """Flips, exchange of the in-plane axes, and a smaller in-plane matrix."""
+    """Flips, exchange of the in-plane axes, turns, and a smaller in-plane matrix."""
     if spec.flip:
         axes = [axis for axis in range(3) if rng.random() < 0.5]
         slab = slab.flip(axes) if axes else slab
     if spec.transpose and rng.random() < 0.5:
         slab = slab.transpose(1, 2)
+    if spec.rotations > 1:
+        slab = turned(slab, int(rng.integers(spec.rotations)) / spec.rotations)
     if rng.random() < spec.rescale_probability:
         depth, height, width = slab.shape
         factor = max(uniform(rng, spec.rescale), min(1.0, _SMALLEST / min(height, width)))
@@ -74,6 +79,33 @@ def spatial(rng: np.random.Generator, slab: Tensor, spec: AugmentationSpec) -> T
         crop = KspaceCrop(Grid((depth, height, width)), smaller)
         slab = crop.A_complex(slab).abs()
     return slab
+
+
+def turned(slab: Tensor, part: float) -> Tensor:
+    """Slices turned in plane about their middle by ``part`` of a turn.
+
+    Quarters of a turn are exact and may exchange height and width; others are interpolated by
+    cubic convolution on the same matrix, with zeros beyond the image.
+    """
+    quarters = part * 4
+    if quarters == round(quarters):
+        return torch.rot90(slab, round(quarters) % 4, (1, 2))
+    angle = 2 * math.pi * part
+    height, width = slab.shape[1:]
+    # grid_sample counts from -1 to 1 along either axis; turning is in pixels.
+    ratio = (height - 1) / max(1, width - 1)
+    matrix = torch.tensor(
+        [
+            [math.cos(angle), -math.sin(angle) * ratio, 0.0],
+            [math.sin(angle) / ratio, math.cos(angle), 0.0],
+        ],
+        dtype=slab.dtype,
+        device=slab.device,
+    )
+    grid = functional.affine_grid(matrix[None], (1, 1, height, width), align_corners=True)
+    return functional.grid_sample(
+        slab[None], grid, mode="bicubic", padding_mode="zeros", align_corners=True
+    )[0]
 
 
 def intensity(rng: np.random.Generator, slab: Tensor, spec: AugmentationSpec) -> Tensor:

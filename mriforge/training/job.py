@@ -26,6 +26,7 @@ from mriforge.recipes.schema import PatchSpec
 from mriforge.training.data import Dataset, TrainingVolume, load_dataset
 from mriforge.training.distributed import Processes, processes
 from mriforge.training.factor_pairs import PairSet
+from mriforge.training.folds import refolded
 from mriforge.training.loop import Trainer, TrainResult
 from mriforge.training.origin import remembered, seen_by_both
 from mriforge.training.patches import make_sampler
@@ -165,7 +166,12 @@ def _loader(
 
         return lambda: load_organ_cases(recipe, manifest, events)
     percentile = recipe.input.percentile if recipe.input.scale == "percentile" else 99.9
-    return lambda: load_dataset(manifest, out_dir / "cache", percentile=percentile, events=events)
+
+    def load() -> Dataset:
+        data = load_dataset(manifest, out_dir / "cache", percentile=percentile, events=events)
+        return refolded(data, recipe.validation, recipe.seed)
+
+    return load
 
 
 def _on_nccl() -> bool:
@@ -284,6 +290,10 @@ def _data_of_task(
             data.train, recipe, rank=group.rank, world=group.world, device=device
         )
         return sampler, HeldOutStacks.of_recipe(recipe, data.validation, device), "gain_db"
+    if recipe.input.upsample == "none":
+        from mriforge.training.enlarge import data_of
+
+        return data_of(recipe, data, group.rank, device)
 
     def sample(volumes: list[TrainingVolume], patches: PatchSpec) -> Any:
         return make_sampler(
