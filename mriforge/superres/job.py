@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -17,7 +18,9 @@ from mriforge.device import choose_device
 from mriforge.errors import BadInput
 from mriforge.events import Events
 from mriforge.physics.kspace import KspaceCrop
+from mriforge.physics.operator import LinearOperator
 from mriforge.superres.consistency import make_consistent, relative_residual
+from mriforge.superres.enlarge import Enlarger, acquisition_of, check_doubling
 from mriforge.superres.finetune import Apply, Tuned, TuneSettings, degrade_prior, tune
 from mriforge.superres.frames import chosen_frames, resampled, with_provenance
 from mriforge.superres.inference import Predictor
@@ -122,10 +125,14 @@ def superres(
         axes=options.axes,
     )
     method = load_method(options.model, options.gate)
+    acquired: LinearOperator | None = operator
+    if method.enlarges:
+        check_doubling(method.name, operator)
+        acquired = acquisition_of(method.card, operator)
     figures: dict[str, Any] = {"method": method.describe(), "target": _describe_target(operator)}
     figures["warnings"] = _warnings(method, series, operator, final)
     device = choose_device(options.device)
-    run = _runner(options, device, events)
+    run = _runner(options, method, device, events)
     share = 0.0
     if options.finetune:
         share = 0.8
@@ -138,10 +145,12 @@ def superres(
     # Not earlier: an input that is refused gets one line that says why, and no advice before it.
     for warning in figures["warnings"]:
         events.log(f"Outside what the model was made for: {warning}")
-    result, residuals = _all_frames(series, operator, method, options, run, events.part(share, 1.0))
+    result, residuals = _all_frames(
+        series, operator, acquired, method, options, run, events.part(share, 1.0)
+    )
     if method.gate is not None:
         figures["gate"] = {"step": method.gate.step, "held_out_gain_db": method.gate.gain_db}
-    restored = options.consistency and method.model is not None
+    restored = options.consistency and method.model is not None and acquired is not None
     figures["consistency"] = {"restored": restored, **residuals}
     figures["device"] = str(device)
     figures["seconds"] = round(time.monotonic() - started, 2)
@@ -176,8 +185,12 @@ def _warnings(
     return found + doubtful_range(low, high, modality if isinstance(modality, str) else None)
 
 
-def _runner(options: SuperresOptions, device: torch.device, events: Events) -> Apply:
+def _runner(
+    options: SuperresOptions, method: Method, device: torch.device, events: Events
+) -> Apply:
     """Makes a network applicable as the options say: tiled, or by averaging patches at a stride."""
+    if method.enlarges:
+        return lambda model: Enlarger(model, device, cancel=events.check_cancelled, log=events.log)
     if options.stride is not None:
         return lambda model: partial(
             predict_strided,
@@ -216,6 +229,7 @@ def _finetuned(
     if options.prior is None:
         raise BadInput("Fine-tuning needs a sharp scan of the subject.", "Give one as the prior.")
     model, card = method.network()
+    recipe = finetuning_recipe(card)
     prior = options.prior
     if options.register:
         from mriforge.superres.register import register_rigid
@@ -225,7 +239,7 @@ def _finetuned(
     pair = degrade_prior(matched, operator, method.upsample, method.percentile)
     tuned = tune(
         model,
-        finetuning_recipe(card),
+        recipe,
         pair,
         run,
         TuneSettings(
@@ -242,12 +256,17 @@ def _finetuned(
 def _all_frames(
     series: Series,
     operator: KspaceCrop,
+    acquired: LinearOperator | None,
     method: Method,
     options: SuperresOptions,
     run: Apply,
     events: Events,
 ) -> tuple[np.ndarray, dict[str, float]]:
-    """Every frame on the target grid, and the mean residuals against the acquired data."""
+    """Every frame on the target grid, and the mean residuals against the acquired data.
+
+    Args:
+        acquired: how the frames came from the target grid; None: by something that is no operator.
+    """
     scale = intensity_scale(series.array, method.percentile)
     network = None if method.model is None else run(method.model)
     result = np.empty((len(series), *operator.high.shape), dtype=np.float32)
@@ -257,15 +276,19 @@ def _all_frames(
         events.progress(number / len(series), f"frame {number + 1} of {len(series)}")
         low = torch.from_numpy(series.array[number].astype(np.float32)) / scale
         image = _propose(low, operator, method, network)
-        if options.consistency and method.model is not None:
+        if acquired is None:
+            first = last = math.nan
+        elif options.consistency and method.model is not None:
             # Magnitudes are not negative; the restored data has the last word.
-            image, first, last = make_consistent(operator, image.clamp(min=0), low)
+            image, first, last = make_consistent(acquired, image.clamp(min=0), low)
         else:
-            first = last = relative_residual(operator, image, low)
+            first = last = relative_residual(acquired, image, low)
         before.append(first)
         after.append(last)
         result[number] = (image * scale).numpy()
     events.progress(1.0)
+    if acquired is None:
+        return result, {}
     return result, {
         "residual_before": float(np.mean(before)),
         "residual_after": float(np.mean(after)),
@@ -279,6 +302,8 @@ def _propose(
     network: Callable[[Tensor], Tensor] | None,
 ) -> Tensor:
     """One frame: network output, moved towards zero-filling as far as the gate says."""
+    if method.enlarges:
+        return network(low[None, None])[0, 0]
     interpolated = method.interpolate(low, operator)
     if network is None:
         return interpolated

@@ -27,7 +27,8 @@ class Method:
 
     Attributes:
         name: as the user gave it.
-        upsample: interpolation to the target grid, before the network if there is one.
+        upsample: interpolation to the target grid, before the network if there is one; ``none``
+            for a network that enlarges the image itself.
         percentile: of the input's intensities, the value that becomes 1.
         model, card: the network; None for an interpolation.
         gate: how far to follow the network; None: all the way.
@@ -39,6 +40,11 @@ class Method:
     model: nn.Module | None = None
     card: ModelCard | None = None
     gate: Gate | None = None
+
+    @property
+    def enlarges(self) -> bool:
+        """Whether the network takes the low-resolution image as it is."""
+        return self.upsample == "none"
 
     def describe(self) -> dict[str, Any]:
         """Provenance of the method."""
