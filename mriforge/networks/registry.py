@@ -14,6 +14,7 @@ from mriforge.networks.alamo import DenseUnet, PlainUnet
 from mriforge.networks.dcsrn import Dcsrn
 from mriforge.networks.discriminators import CircleD, CpceD, DraganD3d, SrganD3d
 from mriforge.networks.downsampling import Downsampler, PatchJudge, SeparableDownsampler
+from mriforge.networks.dsn import Dsn
 from mriforge.networks.edsr import Edsr, SmoreEdsr
 from mriforge.networks.fsrcnn import Fsrcnn
 from mriforge.networks.gan_circle import CircleGenerator
@@ -159,6 +160,9 @@ NETWORKS: dict[str, Network] = {
     ),
     "downsampler_separable": Network(
         SeparableDownsampler, f"{HUANG} (generator in 3-D: in plane times across)", 192_128
+    ),
+    "dsn": Network(
+        Dsn, "after Chun et al. 2019, Med. Phys. 46:4148, as a comparator in Huang 2021", 38_145
     ),
     "patch_judge": Network(PatchJudge, f"{HUANG} (discriminator of the downsampling GAN)", 30_977),
 }
