@@ -21,7 +21,6 @@ from __future__ import annotations
 import argparse
 import collections
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -29,17 +28,19 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the program's own processes do
-
-import torch
-from torch import Tensor, nn
-from torch.nn import functional
-
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from mriforge import allocator
-from mriforge.networks.registry import build
-from mriforge.superres.inference import Predictor
+
+# Before torch is loaded, as the program's own processes do: it settles how idle threads wait.
+TUNED = "--default-malloc" not in sys.argv and allocator.tune()
+
+import torch  # noqa: E402
+from torch import Tensor, nn  # noqa: E402
+from torch.nn import functional  # noqa: E402
+
+from mriforge.networks.registry import build  # noqa: E402
+from mriforge.superres.inference import Predictor  # noqa: E402
 
 Clock = Callable[[], float]
 Kind = tuple[int, int, int]
@@ -133,14 +134,13 @@ def peak_memory(arguments: argparse.Namespace, way: str) -> list[float]:
     command += ["--normalisation", arguments.normalisation, "--exact-tiles"]
     command += ["--memory", str(arguments.memory), "--threads", str(torch.get_num_threads())]
     command += ["--shape", *map(str, arguments.shape)]
+    command += ["--default-malloc"] if arguments.default_malloc else []
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     return json.loads(done.stdout.splitlines()[-1])
 
 
 def measure_memory(arguments: argparse.Namespace) -> None:
     """Run once and print estimated and measured GiB."""
-    if not arguments.default_malloc:
-        allocator.tune()
     predictor = predictors(arguments)[arguments.measure]
     image, shape = torch.rand(1, 1, *arguments.shape), tuple(arguments.shape)
     plan = predictor.plan(shape)
@@ -182,7 +182,6 @@ def main() -> None:
     if arguments.measure is not None:
         measure_memory(arguments)
         return
-    tuned = not arguments.default_malloc and allocator.tune()
     clock = time.process_time if arguments.cpu_time else time.perf_counter
     shape, image = tuple(arguments.shape), torch.rand(1, 1, *arguments.shape)
     ways = predictors(arguments)
@@ -191,7 +190,7 @@ def main() -> None:
     plans = {name: predictor.plan(shape) for name, predictor in ways.items()}
     for name, plan in plans.items():
         print(f"- {name}: {plan.describe()}")
-    print(f"- {torch.get_num_threads()} threads; malloc tuned: {tuned}\n")
+    print(f"- {torch.get_num_threads()} threads; malloc tuned: {TUNED}\n")
     times: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(arguments.repeats):  # of every plan the first slabs are its warm-up
         bare.run(clock, True)

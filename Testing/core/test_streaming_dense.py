@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from unittest import mock
 
 import pytest
 import torch
@@ -18,6 +19,7 @@ from mriforge.networks.mdcsrn import Mdcsrn
 from mriforge.networks.registry import build
 from mriforge.networks.srdensenet3d import SrDensenet3d
 from mriforge.networks.two_stage import TwoStageMdcsrn
+from mriforge.superres import dense_layers
 from mriforge.superres.inference import Predictor, predict
 from mriforge.superres.planes import Ring
 from mriforge.superres.streaming_dense import DenseStreaming, StreamedDense
@@ -68,6 +70,12 @@ orders = st.permutations([0, 1, 2])
 def check(net: nn.Module, size: tuple[int, ...], planes: int, order: list[int]) -> None:
     unlike_new(net)
     image = torch.rand(size, generator=torch.Generator().manual_seed(5))
+    with mock.patch.object(dense_layers, "CHUNK", 500):  # several parts
+        check_once(net, image, planes, order)
+    check_once(net, image, planes, order)
+
+
+def check_once(net: nn.Module, image: Tensor, planes: int, order: list[int]) -> None:
     back = [order.index(axis) for axis in range(3)]
     run = StreamedDense(net, *image.shape[1:], planes, tuple(order))
     first, again = run(image), run(image)
@@ -263,6 +271,7 @@ def test_bfloat16_is_near() -> None:
 MEASURE = """
 import json, sys, torch
 from mriforge.networks.registry import build
+from mriforge.superres import dense_layers
 from mriforge.superres.inference import Predictor
 torch.set_num_threads(1)
 name, kind, shape = json.loads(sys.argv[1])

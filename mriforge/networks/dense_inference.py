@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-_LOG2_E = 1.0 / math.log(2.0)
+LOG2_E = 1.0 / math.log(2.0)
 _CHUNK = 2**19  # values that pass through the steps of ELU at once; they stay in the cache
 _LANES = 16  # matrix products are fastest for whole vectors
 
@@ -51,6 +51,22 @@ def scale_and_shift(kind: str, norm: nn.Module, known: Moments | None, maps: Ten
     return scale, norm.bias - mean * scale
 
 
+def elu_of_powers(maps: Tensor, scale: Tensor, shift: Tensor, out: Tensor, spare: Tensor) -> None:
+    """``log2 e`` times ELU, on the CPU.
+
+    Args:
+        maps: ``(..., n)``.
+        scale, shift: ``(n,)``; ELU is of ``(scale * maps + shift) / log2 e``.
+        out: where to, as ``maps``.
+        spare: memory of at least as many values.
+    """
+    torch.addcmul(shift, maps, scale, out=out)
+    below = spare[: out.numel()].view(out.shape)
+    torch.clamp_max(out, 0.0, out=below).exp2_()
+    torch.add(maps.new_full((), -LOG2_E), below, alpha=LOG2_E, out=below)
+    torch.maximum(out, below, out=out)
+
+
 def _rows(maps: Tensor) -> Tensor:
     """``(b, n, d, h, w)``, channels last, as a matrix ``(b * d * h * w, n)``; a view."""
     return maps.permute(0, 2, 3, 4, 1).flatten(0, 3)
@@ -70,7 +86,7 @@ class Workspace:
     def __init__(self, image: Tensor, widest: int) -> None:
         self.batch, self.size = image.shape[0], tuple(image.shape[2:])
         self.last = image.device.type in ("cpu", "meta")  # plans are made on "meta"
-        self.gain = _LOG2_E if self.last else 1.0
+        self.gain = LOG2_E if self.last else 1.0
         self._like = image
         self._flat = image.new_empty(self.batch * widest * math.prod(self.size))
         self._spare = image.new_empty(_CHUNK if self.last else 0)
@@ -118,16 +134,10 @@ class Workspace:
         return out
 
     def _elu(self, rows: Tensor, scale: Tensor, shift: Tensor, out: Tensor) -> None:
-        channels = rows.shape[1]
-        step = max(1, _CHUNK // channels)
-        minus = rows.new_full((), -self.gain)
+        step = max(1, _CHUNK // rows.shape[1])
         for start in range(0, len(rows), step):
-            part = out[start : start + step]
-            torch.addcmul(shift, rows[start : start + step], scale, out=part)
-            below = self._spare[: part.numel()].view_as(part)
-            torch.clamp_max(part, 0.0, out=below).exp2_()
-            torch.add(minus, below, alpha=self.gain, out=below)
-            torch.maximum(part, below, out=part)
+            stop = start + step
+            elu_of_powers(rows[start:stop], scale, shift, out[start:stop], self._spare)
 
     def moments(self, kind: str, maps: Tensor) -> Moments | None:
         """What a normalisation of this kind has to know of maps; None: nothing."""

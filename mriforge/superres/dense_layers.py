@@ -16,12 +16,15 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mriforge.networks.dense3d import DenseBlock3d, DenseUnit3d
-from mriforge.networks.dense_inference import Moments, Workspace, scale_and_shift
+from mriforge.networks.dense_inference import LOG2_E, Moments, elu_of_powers, scale_and_shift
 from mriforge.networks.srdensenet3d import ClosedDenseBlock
 from mriforge.superres.planes import Ring, convolve, oriented
 
 _LANES = 16
 """Matrix products are fastest for whole vectors."""
+CHUNK = 2**20
+"""Values that pass through the steps of ELU at once: they stay in the cache, and are so many that
+waking a second thread for each step does not matter."""
 
 Run = Callable[[int, int], None]
 """Gives planes ``first`` to ``last`` of the image."""
@@ -83,7 +86,7 @@ class Line:
         self.order, self.dtype = order, dtype
         self.length = 0
         self.image = self.output = torch.empty(0)
-        self.work = Workspace(torch.empty((1, 1, 1, height, width)), 0)
+        self._spare = torch.empty(CHUNK if height else 0)
         self.steps: list[tuple[int, Run]] = []
         self.waiting = 0
         """Maps of one plane that are held in float32."""
@@ -148,19 +151,19 @@ class Line:
             weight: ``(m, n)``; of the first ``n`` maps.
             bias: what the sums begin with; None: they have begun.
         """
-        weight = weight.detach().contiguous()
         spare = sums.channels - start - len(weight)
-        weight = functional.pad(weight, (0, 0, 0, spare))
-        if bias is not None:
-            bias = functional.pad(bias.detach(), (0, spare))[:, None, None, None]
+        weight = functional.pad(weight.detach(), (0, 0, 0, spare)).t().contiguous()
+        bias = None if bias is None else functional.pad(bias.detach(), (0, spare))
 
         def run(first: int, last: int) -> None:
             for where, part in sums.pieces(first, last):
-                if bias is not None:
-                    part.copy_(bias)
-                begin = first + where.start
-                for inner, given in maps.pieces(begin, first + where.stop):
-                    self.work.mix(part[:, start:, inner], weight, given[:, : weight.shape[1]])
+                begin, end = first + where.start, first + where.stop
+                for inner, given in maps.pieces(begin, end):
+                    total = rows_of(part[:, :, inner])
+                    if bias is not None:
+                        total.copy_(bias)
+                    total = total[:, start:]
+                    torch.addmm(total, rows_of(given)[:, : len(weight)], weight, out=total)
 
         return self.add(lag, run)
 
@@ -178,28 +181,34 @@ class Line:
 
     def _activate(self, maps: Tensor, affine: Moments, out: Tensor, before: int) -> None:
         """ELU in float32, into maps of any type; ``before`` maps of the scratch are in use."""
-        if out.dtype == torch.float32:
-            self.work.activated(maps, *affine, out)
-        else:
-            active = self.scratch(before, *maps.shape[1:3])
-            out.copy_(self.work.activated(maps, *affine, active))
+        scale, shift = (numbers[0] * LOG2_E for numbers in affine)
+        direct = out.dtype == torch.float32
+        active = rows_of(out if direct else self.scratch(before, *maps.shape[1:3]))
+        rows = rows_of(maps)
+        step = max(1, CHUNK // rows.shape[1])
+        for start in range(0, len(rows), step):
+            some = slice(start, start + step)
+            elu_of_powers(rows[some], scale, shift, active[some], self._spare)
+        if not direct:
+            rows_of(out).copy_(active)
 
     def squeezed(self, maps: Ring, unit: DenseUnit3d) -> Source:
         """Reads the first maps, activated, through the bottleneck of a unit, activated again."""
         given, narrow = unit.squeeze.in_channels, unit.squeeze.out_channels
-        weight = unit.squeeze.weight.detach().flatten(1) / self.work.gain
-        bias = unit.squeeze.bias.detach()[:, None, None, None]
+        weight = (unit.squeeze.weight.detach().flatten(1) / LOG2_E).t().contiguous()
         before = affine_of(unit.normalisation, unit.norm, given)
-        after = affine_of(unit.normalisation, unit.squeezed_norm, narrow)
-        self._widest = max(self._widest, given + narrow)
+        scale, shift = affine_of(unit.normalisation, unit.squeezed_norm, narrow)
+        after = scale, shift + scale * unit.squeeze.bias.detach()
+        rooms = 1 if self.dtype == torch.float32 else 2
+        self._widest = max(self._widest, given + rooms * narrow)
 
         def source(first: int, last: int, out: Tensor) -> None:
             for where, part in maps.pieces(first, last):
                 active = self.scratch(0, given, part.shape[2])
-                self.work.activated(part[:, :given], *before, active)
-                mixed = self.scratch(given, narrow, part.shape[2]).copy_(bias)
-                self.work.mix(mixed, weight, active)
-                self._activate(mixed, after, out[:, :, where], given)
+                self._activate(part[:, :given], before, active, 0)
+                mixed = self.scratch(given, narrow, part.shape[2])
+                torch.mm(rows_of(active), weight, out=rows_of(mixed))
+                self._activate(mixed, after, out[:, :, where], given + narrow)
 
         return source
 
@@ -213,20 +222,17 @@ class Line:
                 affine = affine_of(unit.normalisation, unit.norm, filled)
                 source = self.activated(maps, slice(filled), affine)
             sink = into(maps, slice(filled, filled + block.growth))
-            lag = self.convolution(unit.conv, lag, source, sink, self.work.gain)
+            lag = self.convolution(unit.conv, lag, source, sink, LOG2_E)
             filled += block.growth
         return lag
 
     def activated_into(self, maps: Ring, channels: slice) -> Sink:
-        """Takes some of the maps through ELU; they are multiplied by the gain."""
-        one = torch.ones((1, 1))
-        zero = torch.zeros((1, 1))
+        """Takes some of the maps through ELU; they are multiplied by ``log2 e``."""
 
         def sink(first: int, last: int, found: Tensor) -> None:
+            affine = torch.ones((1, found.shape[1])), torch.zeros((1, found.shape[1]))
             for where, part in maps.pieces(first, last):
-                count = found.shape[1]
-                affine = one.expand(1, count), zero.expand(1, count)
-                self.work.activated(found[:, :, where], *affine, part[:, channels])
+                self._activate(found[:, :, where].float(), affine, part[:, channels], 0)
 
         return sink
 
@@ -237,7 +243,7 @@ class Line:
         for unit in block.units:
             source = copied(maps, slice(filled)) if filled else copied(given, slice(None))
             sink = self.activated_into(maps, slice(filled, filled + growth))
-            lag = self.convolution(unit, lag, source, sink, self.work.gain)
+            lag = self.convolution(unit, lag, source, sink, LOG2_E)
             filled += growth
         return maps, lag
 
@@ -262,6 +268,11 @@ class Line:
             self.output[first:last] = found
 
         return sink
+
+
+def rows_of(maps: Tensor) -> Tensor:
+    """``(1, n, d, h, w)``, channels last, as a matrix ``(d * h * w, n)``; a view."""
+    return maps[0].permute(1, 2, 3, 0).flatten(0, 2)
 
 
 def affine_of(kind: str, norm: nn.Module, channels: int) -> Moments:

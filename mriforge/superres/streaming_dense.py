@@ -15,14 +15,15 @@ import torch
 from torch import Tensor, nn
 
 from mriforge.networks.dcsrn import Dcsrn
+from mriforge.networks.dense_inference import LOG2_E
 from mriforge.networks.mdcsrn import Mdcsrn
 from mriforge.networks.normalisation import sees_a_whole_image
 from mriforge.networks.srdensenet3d import SrDensenet3d
 from mriforge.networks.two_stage import TwoStageMdcsrn
 from mriforge.superres.dense_layers import Line, affine_of, copied, handed, into
 
-_SLAB_BYTES = 16 * 2**20
-"""Maps of the widest layer that are aimed at: they stay in the cache."""
+_SLAB_VOXELS = 2**16
+"""That are aimed at: there is enough to do between waking threads and waiting for them."""
 _FEWEST = 4
 """Planes below which moving the two that are kept takes noticeable time."""
 _EXTRA_BYTES = 24 * 2**20
@@ -52,7 +53,7 @@ def _mdcsrn(line: Line, net: Mdcsrn, lag: int, stage: int = 0) -> int:
         return line.add(lag, handed(sums, found, write))
     affine = affine_of(net.normalisation, net.tail[0], net.head.out_channels)
     source = line.activated(sums, found, affine)
-    return line.convolution(net.tail[-1], lag, source, write, line.work.gain)
+    return line.convolution(net.tail[-1], lag, source, write, LOG2_E)
 
 
 def _two_stage(line: Line, net: TwoStageMdcsrn) -> int:
@@ -74,10 +75,10 @@ def _dcsrn(line: Line, net: Dcsrn) -> int:
 
 def _srdensenet(line: Line, net: SrDensenet3d) -> int:
     """Here maps are stored activated: nothing normalises them."""
-    gain, fuse, every = line.work.gain, net.bottleneck, slice(None)
+    fuse, every = net.bottleneck, slice(None)
     levels = [net.stem, *net.blocks]
     sums = line.sums([fuse], sum(len(block.units) for block in net.blocks))
-    weight, taken = fuse.weight.flatten(1) / gain, 0
+    weight, taken = fuse.weight.flatten(1) / LOG2_E, 0
     maps, lag = None, 0
     for number, level in enumerate(levels):
         if number == 0:
@@ -90,7 +91,7 @@ def _srdensenet(line: Line, net: SrDensenet3d) -> int:
         line.mix(lag, sums, 0, part, maps, None if number else fuse.bias)
     affine = affine_of(net.normalisation, net.norm, fuse.out_channels)
     source = line.activated(sums, slice(fuse.out_channels), affine)
-    return line.convolution(net.head, lag, source, line.write(0, net.residual), gain)
+    return line.convolution(net.head, lag, source, line.write(0, net.residual), LOG2_E)
 
 
 _LAYERS = {
@@ -99,12 +100,6 @@ _LAYERS = {
     Dcsrn: _dcsrn,
     SrDensenet3d: _srdensenet,
 }
-
-
-def _widest(net: nn.Module) -> int:
-    """Most maps that a 3x3x3 convolution reads."""
-    found = [m.in_channels for m in net.modules() if isinstance(m, nn.Conv3d)]
-    return max(found)
 
 
 class StreamedDense:
@@ -164,7 +159,6 @@ class DenseStreaming:
 
     def __init__(self, net: nn.Module) -> None:
         self._net = net
-        self._widest = _widest(net)
         self._held: dict[tuple[int, torch.dtype], tuple[int, int]] = {}
 
     @staticmethod
@@ -177,7 +171,7 @@ class DenseStreaming:
 
     def wanted(self, height: int, width: int) -> int:
         """Planes that are fastest where memory is no matter."""
-        return max(_FEWEST, _SLAB_BYTES // (4 * self._widest * height * width))
+        return max(_FEWEST, _SLAB_VOXELS // (height * width))
 
     def footprint(
         self, height: int, width: int, planes: int, dtype: torch.dtype = torch.float32
