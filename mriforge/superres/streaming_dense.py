@@ -22,11 +22,11 @@ from mriforge.networks.srdensenet3d import SrDensenet3d
 from mriforge.networks.two_stage import TwoStageMdcsrn
 from mriforge.superres.dense_layers import Line, affine_of, copied, handed, into
 
-_SLAB_VOXELS = 2**16
+_SLAB_VOXELS = 2**15
 """That are aimed at: there is enough to do between waking threads and waiting for them."""
 _FEWEST = 4
 """Planes below which moving the two that are kept takes noticeable time."""
-_EXTRA_BYTES = 24 * 2**20
+_EXTRA_BYTES = 32 * 2**20
 """Whatever the cross-section: part of the activation, and what the libraries keep."""
 
 
