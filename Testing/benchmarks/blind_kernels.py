@@ -142,7 +142,7 @@ def one(data: Path, kernel: str, which: str, seed: int, options: Any) -> dict[st
     started = time.monotonic()
     denoise = recipe.kernel.denoise if options.noise > 0 else 0.0
     ready = prepare([low], [sharp], ratio=(2, 2), denoise=denoise)
-    found = learn_kernel(ready.low, ready.high, recipe)
+    found = learn_kernel(ready.low, ready.high, recipe, raw=ready.raw, noise=ready.noise)
     seconds = time.monotonic() - started
     row = {"pair": which, "kernel": kernel, "seed": seed, "steps": found.steps}
     row |= {"seconds": round(seconds, 1), "best_step": found.best.get("step", found.steps)}

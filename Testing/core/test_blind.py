@@ -14,7 +14,7 @@ from mriforge.blind.crops import CropSampler, CropSource, gradient_weights
 from mriforge.blind.denoise import noise_level, nonlocal_means
 from mriforge.blind.finish import correlation, finished
 from mriforge.blind.learn import learn_each, learn_kernel, mean_of
-from mriforge.blind.likeness import Likeness, richest
+from mriforge.blind.spectra import Spectra, decibels, richest
 from mriforge.errors import BadInput, Cancelled, Failed
 from mriforge.events import Control, Events
 from mriforge.networks.registry import build
@@ -204,27 +204,54 @@ def test_a_kernel_of_no_weight_is_refused() -> None:
 # --- the game ----------------------------------------------------------------------------------
 
 
-def test_likeness_is_best_for_the_true_kernel() -> None:
-    torch.manual_seed(0)
-    high = [np.random.default_rng(n).standard_normal((64, 64)).cumsum(0) / 9 for n in range(3)]
-    truth = gaussian_kernel((1.0, 1.8), angle=0.4)
+def textures(count: int, seed: int, size: int = 128) -> list[np.ndarray]:
+    """Images of one kind: noise whose power falls with the frequency."""
+    rng = np.random.default_rng(seed)
+    fy, fx = np.fft.fftfreq(size)[:, None], np.fft.fftfreq(size)[None]
+    fall = 1 / (0.02 + np.hypot(fy, fx)) ** 1.2
+    return [np.fft.ifft2(np.fft.fft2(rng.standard_normal((size, size))) * fall).real / 40
+            for _ in range(count)]  # fmt: skip
 
-    class Fixed(torch.nn.Module):
-        def __init__(self, kernel: DownsamplingKernel) -> None:
-            super().__init__()
-            self.taps = torch.from_numpy(kernel.taps)[None, None].float()
 
-        def forward(self, image: torch.Tensor) -> torch.Tensor:
-            return torch.nn.functional.conv2d(image, self.taps, stride=2)
+def coarse(images: list[np.ndarray], kernel: DownsamplingKernel, noise: float = 0.0) -> list:
+    stack = torch.from_numpy(np.stack(images))
+    low = KernelDownsampling(Grid(tuple(stack.shape)), kernel).A(stack).numpy()
+    return list(low + noise * np.random.default_rng(9).standard_normal(low.shape))
 
-    low = [
-        Fixed(truth)(torch.from_numpy(image)[None, None].float())[0, 0].numpy() for image in high
-    ]
-    judge = Likeness(high, low, 13, (2, 2))
-    kernels = {"truth": truth, "round": gaussian_kernel(1.4), "sharp": gaussian_kernel(0.5)}
-    scores = {name: judge(Fixed(kernel))["likeness"] for name, kernel in kernels.items()}
-    assert max(scores, key=scores.get) == "truth"
-    assert scores["truth"] == pytest.approx(0.0, abs=1e-3)
+
+def test_spectra_know_the_true_kernel() -> None:
+    truth = gaussian_kernel((0.8, 1.8), angle=0.4)
+    low = coarse(textures(6, 1), truth)
+    spectra = Spectra(low, textures(6, 2), (2, 2))
+    kernels = {"truth": truth, "round": gaussian_kernel(1.3), "sharp": gaussian_kernel(0.5)}
+    apart = {
+        name: decibels(float(spectra.mismatch(torch.from_numpy(kernel.taps.copy()))))
+        for name, kernel in kernels.items()
+    }
+    assert min(apart, key=apart.get) == "truth" and apart["truth"] < 1.0 < apart["round"]
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.03])
+def test_the_kernel_of_best_fit_is_near_the_truth(noise: float) -> None:
+    truth = gaussian_kernel((0.8, 1.8), angle=0.4)
+    low = coarse(textures(6, 1), truth, noise)
+    found = Spectra(low, textures(6, 2), (2, 2), noise).fitted(13)
+    assert found.sum() == pytest.approx(1.0)
+    assert np.allclose(found, found[::-1, ::-1])
+    assert correlation(found, truth.taps) > 0.97
+
+
+def test_mismatch_has_a_gradient() -> None:
+    spectra = Spectra(textures(2, 1, 40), textures(2, 2, 80), (2, 2))
+    kernel = torch.from_numpy(gaussian_kernel(1.0, size=5).taps.copy()).requires_grad_()
+    assert torch.autograd.gradcheck(spectra.mismatch, kernel)
+
+
+def test_spectra_of_too_little_are_refused() -> None:
+    with pytest.raises(BadInput, match="too small to compare"):
+        Spectra([np.eye(5)], textures(1, 2, 80), (2, 2))
+    with pytest.raises(BadInput, match="the same everywhere"):
+        Spectra([np.ones((40, 40))], textures(1, 2, 80), (2, 2))
 
 
 def test_richest_images_keep_their_order() -> None:
@@ -234,8 +261,9 @@ def test_richest_images_keep_their_order() -> None:
 
 
 @pytest.mark.parametrize("network", ["downsampler", "downsampler_separable"])
-def test_a_short_game(network: str) -> None:
-    recipe = tiny()
+@pytest.mark.parametrize("start", ["bicubic", "spectrum"])
+def test_a_short_game(network: str, start: str) -> None:
+    recipe = tiny(start=start, spectrum=0.5 if start == "spectrum" else 0.0)
     recipe = dataclasses.replace(recipe, network=dataclasses.replace(recipe.network, name=network))
     high, low = sharp(), blurred()
     if network != "downsampler":

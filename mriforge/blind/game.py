@@ -11,10 +11,12 @@ import dataclasses
 import math
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mriforge.blind.spectra import Spectra
 from mriforge.losses.adversarial import judge_loss, maker_loss
 from mriforge.losses.kernels import (
     KernelWeights,
@@ -38,23 +40,34 @@ class KernelUpdate(AdversarialUpdate):
         model: a generator with ``kernel()``.
         judge: answers between 0 and 1.
         kernel: the recipe's part about it.
+        start: kernel that leads the way in the beginning; None: bicubic downsampling.
+        spectra: of both kinds of images, where the recipe gives them weight.
         options: as of :class:`mriforge.training.adversarial.AdversarialUpdate`.
     """
 
     def __init__(
-        self, model: nn.Module, judge: nn.Module, kernel: KernelSpec, **options: Any
+        self,
+        model: nn.Module,
+        judge: nn.Module,
+        kernel: KernelSpec,
+        *,
+        start: np.ndarray | None = None,
+        spectra: Spectra | None = None,
+        **options: Any,
     ) -> None:
-        self.judge, self.kernel = judge, kernel
+        self.judge, self.kernel, self.spectra = judge, kernel, spectra
         self.weights = KernelWeights.first(kernel)
         super().__init__(model, {"judge": judge}, **options)
         count = model.dimensions
         self.mask = boundary_mask(model.taps, count).to(self.device)
-        self._bicubic = torch.ones([1] * count)
-        for axis, ratio in enumerate(model.ratio):
-            line = bicubic_kernel(model.taps, ratio, 1)
-            shape = [-1 if a == axis else 1 for a in range(count)]
-            self._bicubic = self._bicubic * line.reshape(shape)
-        self._bicubic = self._bicubic.to(self.device)
+        if start is None:
+            start = np.ones([1] * count)
+            for axis, ratio in enumerate(model.ratio):
+                line = bicubic_kernel(model.taps, ratio, 1).numpy()
+                start = start * line.reshape([-1 if a == axis else 1 for a in range(count)])
+        # Convolutions of torch do not mirror: a response has to be.
+        weights = torch.from_numpy(np.flip(start).astype(np.float32))
+        self._start = weights[None, None].to(self.device)
 
     def sides(self) -> dict[str, tuple[list[nn.Parameter], float, tuple[float, float]]]:
         return {
@@ -84,14 +97,18 @@ class KernelUpdate(AdversarialUpdate):
 
     def _making(self, made: Tensor, batch: Batch) -> tuple[Tensor, Figures]:
         """What the generator minimises, and what is to be seen of it."""
-        wanted = _CONVOLVE[self.model.dimensions](
-            batch.input, self._bicubic[None, None], stride=self.model.ratio
-        )
+        wanted = _CONVOLVE[self.model.dimensions](batch.input, self._start, stride=self.model.ratio)
+        kernel = self.model.kernel()
         distance = downscale_loss(made, wanted, self.kernel.distance)
-        terms = kernel_terms(self.model.kernel(), distance, self.weights, self.mask)
+        terms = kernel_terms(kernel, distance, self.weights, self.mask)
         fooled = maker_loss(self.spec.kind, self.judge(made))
+        loss = fooled + terms.total
         seen = {"adversarial": fooled, "bicubic": distance, "sum_to_one": terms.sum_to_one}
-        return fooled + terms.total, {name: value.detach() for name, value in seen.items()}
+        if self.spectra is not None and self.kernel.spectrum > 0:
+            apart = self.spectra.cost(kernel)
+            loss = loss + self.kernel.spectrum * apart
+            seen["spectrum"] = apart
+        return loss, {name: value.detach() for name, value in seen.items()}
 
     def _judging(self, made: Tensor, real: Tensor) -> Tensor:
         noise = self.kernel.noise

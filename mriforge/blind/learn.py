@@ -15,7 +15,7 @@ from torch import nn
 from mriforge.blind.crops import CropSampler, CropSource
 from mriforge.blind.finish import finished
 from mriforge.blind.game import KernelUpdate
-from mriforge.blind.likeness import Likeness
+from mriforge.blind.spectra import Spectra
 from mriforge.errors import BadInput, Failed
 from mriforge.events import Events
 from mriforge.networks.registry import build
@@ -23,6 +23,9 @@ from mriforge.recipes import Recipe
 from mriforge.training.distributed import Processes
 from mriforge.training.job import identity
 from mriforge.training.loop import Trainer
+
+
+_LED = 1e-4
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,8 @@ def learn_kernel(
     high: Sequence[np.ndarray],
     recipe: Recipe,
     *,
+    raw: Sequence[np.ndarray] | None = None,
+    noise: float = 0.0,
     checkpoint: Path | None = None,
     resume: bool = False,
     device: torch.device | str = "cpu",
@@ -80,6 +85,8 @@ def learn_kernel(
     Args:
         low, high: images that need not show the same; bright tissue is about 1 in both. The pixels
             of ``low`` are as many times larger as the generator's ratio.
+        raw, noise: ``low`` before its noise was removed, for the spectra, and the noise's standard
+            deviation.
         checkpoint, resume: the game can be interrupted and continued exactly.
 
     Raises:
@@ -95,6 +102,7 @@ def learn_kernel(
         raise BadInput(
             f"The generator '{recipe.network.name}' is for images of {model.dimensions} axes."
         )
+    spectra = Spectra(low if raw is None else raw, high, model.ratio, 0.0 if raw is None else noise)
     trainer = Trainer(
         model,
         _sampler(low, high, recipe, model, device),
@@ -102,7 +110,7 @@ def learn_kernel(
         optimiser=recipe.optimiser,
         schedule=recipe.schedule,
         training=recipe.training,
-        validate=Likeness(high, low, model.taps, model.ratio, device),
+        validate=spectra,
         score="likeness" if recipe.kernel.best else "",
         checkpoint=checkpoint,
         resume=resume,
@@ -110,7 +118,7 @@ def learn_kernel(
         device=device,
         events=events,
         prefetch=False,
-        update=_update(recipe, model, device),
+        update=_update(recipe, model, spectra, device),
     )
     result = trainer.run()
     model.load_state_dict(result.state)
@@ -149,12 +157,20 @@ def _sampler(
     )
 
 
-def _update(recipe: Recipe, model: nn.Module, device: torch.device) -> KernelUpdate:
+def _update(
+    recipe: Recipe, model: nn.Module, spectra: Spectra, device: torch.device
+) -> KernelUpdate:
+    start = None
+    if recipe.kernel.start == "spectrum":
+        start = spectra.fitted(model.taps)
+        lead(model, start)
     options = {"dimensions": model.dimensions, **recipe.adversarial.options}
     return KernelUpdate(
         model,
         build(recipe.adversarial.discriminator, **options),
         recipe.kernel,
+        start=start,
+        spectra=spectra,
         spec=recipe.adversarial,
         optimiser=recipe.optimiser,
         mixed=False,
@@ -163,11 +179,27 @@ def _update(recipe: Recipe, model: nn.Module, device: torch.device) -> KernelUpd
     )
 
 
+def lead(model: nn.Module, kernel: np.ndarray, steps: int = 1000) -> float:
+    """Changes a generator until it is nearly ``kernel``; the relative error that is left."""
+    wanted = torch.from_numpy(kernel.copy()).to(next(model.parameters()))
+    optimiser = torch.optim.Adam(model.parameters(), lr=1e-3)
+    for _ in range(steps):
+        error = (model.kernel() - wanted).square().sum() / wanted.square().sum()
+        if float(error.detach()) < _LED:
+            break
+        optimiser.zero_grad()
+        error.backward()
+        optimiser.step()
+    return float(error.detach()) ** 0.5
+
+
 def learn_each(
     low: Sequence[np.ndarray],
     high: Sequence[np.ndarray],
     recipe: Recipe,
     *,
+    raw: Sequence[np.ndarray] | None = None,
+    noise: float = 0.0,
     device: torch.device | str = "cpu",
     events: Events | None = None,
 ) -> list[LearntKernel]:
@@ -178,7 +210,10 @@ def learn_each(
         events.log(f"Slice {number + 1} of {len(low)}.")
         part = events.part(number / len(low), (number + 1) / len(low))
         single = dataclasses.replace(recipe, seed=recipe.seed + number)
-        found.append(learn_kernel([image], high, single, device=device, events=part))
+        own = None if raw is None else [raw[number]]
+        found.append(
+            learn_kernel([image], high, single, raw=own, noise=noise, device=device, events=part)
+        )
     return found
 
 

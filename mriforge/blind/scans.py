@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from mriforge.blind.denoise import noise_level, nonlocal_means
-from mriforge.blind.likeness import richest, richest_numbers
+from mriforge.blind.spectra import richest_numbers
 from mriforge.errors import BadInput
 from mriforge.events import Events
 from mriforge.physics.interpolation import resample
@@ -29,12 +29,16 @@ class Scans:
 
     Attributes:
         low, high: images, slices or whole volumes, with the in-plane axes last.
+        raw: ``low`` before its noise was removed.
+        noise: standard deviation of that noise, of all scans together; 0 where it was not removed.
         spacing: of the sharp pixels in mm, per axis of the images.
         figures: noise that was found, resampling that was done, for the provenance.
     """
 
     low: list[np.ndarray]
     high: list[np.ndarray]
+    raw: list[np.ndarray]
+    noise: float
     spacing: tuple[float, ...]
     figures: dict[str, Any] = field(default_factory=dict)
 
@@ -76,14 +80,19 @@ def prepare(
     wanted = tuple(s * r for s, r in zip(spacing, ratio, strict=True))
     figures: dict[str, Any] = {"noise": [], "resampled_from_mm": []}
     small: list[np.ndarray] = []
+    raw: list[np.ndarray] = []
     for number, scan in enumerate(low):
         part = events.part(number / len(low), (number + 1) / len(low))
-        small += _low(scan, number, order, used, wanted, denoise, figures, part)
+        quiet, given = _low(scan, number, order, used, wanted, denoise, figures, part)
+        small += quiet
+        raw += given
     large: list[np.ndarray] = []
     for number, scan in enumerate(high, 1):
-        array = _scaled(scan, f"Sharp scan {number}")
-        large += _images(np.transpose(array, order), len(ratio))
-    return Scans(small, large, spacing, figures)
+        stack = np.transpose(_scaled(scan, f"Sharp scan {number}"), order)
+        few = richest_numbers(list(stack), _MOST_SLICES) if len(ratio) == 2 else None
+        large += _images(stack, few)
+    noise = float(np.sqrt(np.mean(np.square(figures["noise"])))) if figures["noise"] else 0.0
+    return Scans(small, large, raw, noise, spacing, figures)
 
 
 def _low(
@@ -95,8 +104,8 @@ def _low(
     denoise: float,
     figures: dict[str, Any],
     events: Events,
-) -> list[np.ndarray]:
-    """Images of one low-resolution scan."""
+) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Images of one low-resolution scan, without noise and as they are."""
     name = f"Low-resolution scan {number + 1}"
     have = tuple(_sizes(scan)[a] for a in used)
     parts = [a / b for a, b in zip(have, wanted, strict=True)]
@@ -105,26 +114,30 @@ def _low(
             f"{name} has pixels of {_mm(have)}; beside the sharp ones {_mm(wanted)} are needed.",
             "Choose scans whose pixel sizes fit, or a recipe with another ratio.",
         )
-    scan = scan.with_array(_scaled(scan, name))
+    raw = scan.with_array(_scaled(scan, name))
+    quiet = raw
+    chosen = list(range(scan.array.shape[order[0]]))
+    if len(used) == 2:
+        chosen = richest_numbers(list(np.transpose(raw.array, order)), _MOST_SLICES)
     if denoise > 0:
-        events.progress(0.0, f"denoising scan {number + 1}")
-        stack = np.transpose(scan.array, order)
+        stack = np.transpose(raw.array, order)
         sigma = noise_level(stack)
         figures["noise"].append(round(sigma, 5))
-        chosen = range(len(stack))
-        if len(used) == 2:
-            chosen = richest_numbers(list(stack), _MOST_SLICES)
-        quiet = np.zeros_like(stack)
+        clean = np.zeros_like(stack)
         for done, index in enumerate(chosen):
             events.progress(done / len(chosen), f"denoising scan {number + 1}")
-            quiet[index] = nonlocal_means(
+            clean[index] = nonlocal_means(
                 stack[index], sigma, strength=denoise, cancel=events.check_cancelled
             )
-        scan = scan.with_array(np.transpose(quiet, np.argsort(order)))
+        quiet = scan.with_array(np.transpose(clean, np.argsort(order)))
     if any(abs(part - 1) > _SAME for part in parts):
         figures["resampled_from_mm"].append([round(s, 4) for s in have])
-        scan = resample(scan, _grid_of(scan.grid, used, wanted), order=3, outside="nearest")
-    return _images(np.transpose(scan.array, order), len(used))
+        grid = _grid_of(scan.grid, used, wanted)
+        quiet, raw = (resample(one, grid, order=3, outside="nearest") for one in (quiet, raw))
+    return tuple(
+        _images(np.transpose(one.array, order), chosen if len(used) == 2 else None)
+        for one in (quiet, raw)
+    )
 
 
 def _grid_of(grid: Grid, used: tuple[int, ...], wanted: tuple[float, ...]) -> Grid:
@@ -147,11 +160,11 @@ def _scaled(scan: Volume, name: str) -> np.ndarray:
     return array / np.float32(scale)
 
 
-def _images(stack: np.ndarray, count: int) -> list[np.ndarray]:
-    """Slices with most detail, or the volume."""
-    if count == 3:
+def _images(stack: np.ndarray, chosen: Sequence[int] | None) -> list[np.ndarray]:
+    """The slices that were chosen, or the volume."""
+    if chosen is None:
         return [np.ascontiguousarray(stack)]
-    return richest([one for one in stack if one.max() > one.min()], _MOST_SLICES)
+    return [np.ascontiguousarray(stack[number]) for number in chosen]
 
 
 def _sizes(scan: Volume) -> tuple[float, ...]:

@@ -138,13 +138,23 @@ def _learn(
 
     device = choose_device(chosen_device(options.device) or "auto")
     if recipe.kernel.slices == "each" and len(ready.low) > 1:
-        games = learn_each(ready.low, ready.high, recipe, device=device, events=events)
+        games = learn_each(
+            ready.low,
+            ready.high,
+            recipe,
+            raw=ready.raw,
+            noise=ready.noise,
+            device=device,
+            events=events,
+        )
         mean = mean_of(games)
         return mean["taps"], games, {"spread": mean["spread"], "device": str(device)}
     found = learn_kernel(
         ready.low,
         ready.high,
         recipe,
+        raw=ready.raw,
+        noise=ready.noise,
         checkpoint=None if options.checkpoint is None else _path(options.checkpoint),
         resume=options.resume,
         device=device,

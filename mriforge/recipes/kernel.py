@@ -20,9 +20,12 @@ class KernelSpec:
         noise: standard deviation of what is added to both inputs of the judge; bright tissue is 1.
         denoise: strength of the non-local means of the low-resolution images, in standard
             deviations of their noise; 0: off.
-        bicubic: weight of the distance from bicubic downsampling in the beginning.
+        start: what leads the way in the beginning: ``bicubic`` downsampling, or the symmetric
+            kernel that fits the ``spectrum`` of both kinds of images best.
+        bicubic: weight of the distance from what that makes, in the beginning.
         distance: that distance: mean ``absolute`` or mean ``square`` difference.
         sum_to_one, boundaries: weights of these terms.
+        spectrum: weight of the difference of the spectra's logarithms, squared; 0: not looked at.
         centre, sparse: weights of these terms from the moment on when ``bicubic`` is small.
         reached, checks: the weight of the bicubic term starts to decay when the distance was below
             ``reached`` in so many steps in a row,
@@ -41,10 +44,12 @@ class KernelSpec:
     clip: float = 97.0
     noise: float = 1 / 255
     denoise: float = 0.0
+    start: Literal["bicubic", "spectrum"] = "bicubic"
     bicubic: float = 5.0
     distance: Literal["absolute", "square"] = "absolute"
     sum_to_one: float = 0.5
     boundaries: float = 0.5
+    spectrum: float = 0.0
     centre: float = 1.0
     sparse: float = 5.0
     reached: float = 0.4
