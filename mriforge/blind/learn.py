@@ -24,7 +24,6 @@ from mriforge.training.distributed import Processes
 from mriforge.training.job import identity
 from mriforge.training.loop import Trainer
 
-
 _LED = 1e-4
 
 
