@@ -38,11 +38,13 @@ def test_contrasts_are_those_of_the_model_unless_asked_for(tmp_path: Path) -> No
         "spacing_mm": 3.0,
         "random_contrast": trained["random_contrast"],
         "sequence": trained["sequence"],
+        "quality": trained["quality"],
     }
-    asked = given(tmp_path, "--ways", "vote", "--random-contrast", "0.4", "--sequence", "any")
+    asked = ("--random-contrast", "0.4", "--sequence", "any", "--quality", "any")
+    asked = given(tmp_path, "--ways", "vote", *asked)
     _, ways, scores = organ_runs.begin(asked, "others")
     assert ways == ("vote",)
-    assert (scores.setting["random_contrast"], scores.setting["sequence"]) == (0.4, "")
+    assert [scores.setting[name] for name in organ_runs.CONTRAST_OPTIONS] == [0.4, "", "any"]
 
 
 def test_scores_are_kept_and_not_mixed_with_those_of_another_setting(tmp_path, capsys) -> None:
