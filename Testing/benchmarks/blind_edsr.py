@@ -1,7 +1,8 @@
 """EDSR trained on images made by a learned kernel, by the usual guesses, and by pixels.
 
     python Testing/benchmarks/blind_edsr.py DATA OUT [--kernel motion] [--minutes 5]
-        [--folds 1 2 3 4 5] [--only learnt,gaussian,...] [--learn-minutes 4] [--noise 0.01] [--device cpu]
+        [--folds 1 2 3 4 5] [--only learnt,gaussian,...] [--learn-minutes 4] [--noise 0.01]
+        [--device cpu]
 
 DATA is the folder of real volumes: five subjects, five folds by subjects. A hidden kernel (see
 ``blind_kernels.py``) makes the low-resolution images that are to be sharpened, with noise. Nobody
