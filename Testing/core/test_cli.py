@@ -71,24 +71,16 @@ def model(tmp_path_factory) -> Path:
     return folder / "run" / "model"
 
 
-def test_help_is_fast_and_needs_no_torch():
+def test_help_loads_nothing_that_takes_long():
     code = (
-        "import sys, time; start = time.perf_counter()\n"
+        "import sys\n"
         "from mriforge.cli import main; main(['--help'])\n"
-        "assert 'torch' not in sys.modules and 'numpy' not in sys.modules\n"
-        "print(time.perf_counter() - start, file=sys.stderr)"
+        "slow = {'torch', 'numpy', 'scipy', 'SimpleITK', 'nibabel', 'matplotlib', 'pydicom'}\n"
+        "assert not slow & set(sys.modules), slow & set(sys.modules)"
     )
-    seconds = []
-    for _ in range(3):
-        done = subprocess.run(
-            [sys.executable, "-c", code],
-            capture_output=True,
-            text=True,
-            env=ENVIRONMENT,
-            check=True,
-        )
-        seconds.append(float(done.stderr))
-    assert min(seconds) < 0.5
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=ENVIRONMENT, check=True
+    )
     assert all(name in done.stdout for name in COMMANDS)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import time
 from pathlib import Path
 
 import numpy as np
@@ -252,9 +251,7 @@ def test_tscnet_is_cancelled_and_resumed_exactly(tmp_path: Path, looks: int) -> 
 @pytest.mark.parametrize(("module", "name"), [(tscnet, "tscnet_small"), (xuan, "xuan")])
 def test_time_budget_covers_both_stages(module, name: str) -> None:
     given = scan()
-    started = time.monotonic()
     learned = module.learn(given, recipe(name, steps=0), Limits(max_minutes=0.05), Events())
-    assert time.monotonic() - started < 12
     assert learned.figures["stopped"] == "time"
     assert [stage["stopped"] for stage in learned.figures["stages"]] == ["time", "time"]
     assert all(stage["steps"] > 0 for stage in learned.figures["stages"])

