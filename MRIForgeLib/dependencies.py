@@ -11,6 +11,7 @@ wheels.
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import importlib.metadata
 import importlib.util
@@ -42,6 +43,8 @@ _SHOWN = ("torch", "numpy", "scipy", "SimpleITK", "nibabel", "safetensors", "psu
 
 WHEELS = "MRIFORGE_WHEELS"
 """Environment variable: folder of wheels to install from, on computers without internet."""
+CHECKSUMS = "SHA256SUMS"
+"""File beside the wheels with their checksums, as ``Testing/dev.py wheelhouse`` writes it."""
 
 
 class InstallationFailed(Failed):
@@ -84,7 +87,8 @@ def ensure(
     Raises:
         MissingDependency: something is missing, and what to do about it.
         Cancelled: the user does not want it installed.
-        BadInput: ``wheel_folder`` is no folder with wheels.
+        BadInput: ``wheel_folder`` is no folder with wheels, or they are not what its list of
+            checksums says.
         InstallationFailed: the installer failed.
     """
     absent = missing(more)
@@ -241,6 +245,7 @@ def _install_from_folder(requirements: list[str], requester: str, folder: Path) 
             _("Give the folder that holds the .whl files of the packages."),
         )
     _confirm(requirements, requester)
+    _compare_checksums(folder)
     wanted = [torch_requirement(sys.platform) if each == TORCH else each for each in requirements]
     # pip_ensure takes requirements only; pip_install passes a list on as pip's own arguments.
     arguments = ["--no-index", "--find-links", str(folder), *wanted]
@@ -251,6 +256,40 @@ def _install_from_folder(requirements: list[str], requester: str, folder: Path) 
         _pip(slicer.util.pip_install, arguments)
         return
     _pip(packaging.pip_install, arguments, shown=True, requester=requester)
+
+
+def _compare_checksums(folder: Path) -> None:
+    """Wheels are code: those that were changed, or damaged on a stick, are not installed.
+
+    A folder without a list of checksums is taken as it is; with one, it has to be whole, and there
+    is no wheel beside it.
+    """
+    try:
+        lines = (folder / CHECKSUMS).read_text(encoding="ascii").splitlines()
+    except FileNotFoundError:
+        return
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInput(
+            _("The list {file} cannot be read.").format(file=folder / CHECKSUMS),
+            _("Copy the folder of wheels again."),
+        ) from error
+    wanted = {name.strip(): digest for digest, _sep, name in (x.partition("  ") for x in lines)}
+    there = {path.name for path in folder.glob("*.whl")}
+    wrong = sorted(there ^ set(wanted)) or [
+        name for name in sorted(there) if _sha256(folder / name) != wanted[name]
+    ]
+    if wrong:
+        raise BadInput(
+            _("The wheels in {folder} are not those of its list of checksums: {names}.").format(
+                folder=folder, names=", ".join(wrong[:5])
+            ),
+            _("Copy the folder again, whole, from where it was made."),
+        )
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _confirm(requirements: list[str], requester: str) -> None:

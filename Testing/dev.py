@@ -5,10 +5,18 @@
     python3 Testing/dev.py test [pytest options]   style check and tests; --long adds the slow ones
     python3 Testing/dev.py lint [--fix]            style check alone
     python3 Testing/dev.py env [demo|test]         make the environment, print its Python
+    python3 Testing/dev.py wheelhouse OUT [...]    all packages for computers without internet
 
 "demo" and "test" each make a virtual environment of their own in the checkout (.venv-demo,
 .venv-test) and use it again until pyproject.toml or the Python changes. Nothing outside the
 checkout is touched. Standard library only.
+
+wheelhouse OUT   a new folder with MRIForge's own wheel, those of everything it needs, their
+                 checksums (SHA256SUMS) and a page on how to install from it
+    --python 3.12        Python of the computer without internet; 3D Slicer 5.12 has 3.12
+    --platform NAME      its system: linux, windows or macos; default: this one
+    --extras LIST        parts of pyproject.toml, separated by commas; default: all
+    --own-only           MRIForge's own wheel alone
 
 Settings (environment variables):
     MRIFORGE_PYTHON   the Python to build with, where the one that runs this file is too old
@@ -16,6 +24,7 @@ Settings (environment variables):
     PIP_INDEX_URL, PIP_EXTRA_INDEX_URL and pip's other settings are honoured.
 """
 
+import argparse
 import hashlib
 import json
 import os
@@ -23,6 +32,7 @@ import platform
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 OLDEST = (3, 11)
@@ -30,6 +40,20 @@ OWN = platform.python_version()
 ROOT = Path(__file__).resolve().parent.parent
 TESTED_TORCH = "torch==2.13.0"
 EXTRAS = {"demo": "cli,report", "test": "all,dev,host"}
+TOOLS = ["pip>=24", "uv>=0.8", "hatchling>=1.24"]
+# A system by uv's name, and the tags of wheels that fit it.
+PLATFORMS = {
+    "linux": (
+        "x86_64-manylinux_2_28",
+        ["manylinux_2_28_x86_64", "manylinux_2_27_x86_64", "manylinux_2_26_x86_64"]
+        + ["manylinux_2_24_x86_64", "manylinux_2_17_x86_64", "manylinux2014_x86_64"]
+        + ["manylinux_2_12_x86_64", "manylinux_2_5_x86_64", "linux_x86_64"],
+    ),
+    "windows": ("x86_64-pc-windows-msvc", ["win_amd64"]),
+    "macos": ("aarch64-apple-darwin", ["macosx_14_0_arm64"]),
+}
+# File names of later ones are longer than Windows allows below Slicer's folder.
+TORCH_IN_SLICER = {"windows": "torch>=2.4,<2.13"}
 LINTED = [
     "mriforge",
     "MRIForgeLib",
@@ -176,7 +200,12 @@ def make_venv(folder):
 
 def pip_install(python, arguments):
     """Run pip install, showing its output. Returns None, or what went wrong in one sentence."""
-    command = [str(python), "-m", "pip", "install", "--progress-bar", "off", *arguments]
+    return pip(python, ["install", "--progress-bar", "off", *arguments])
+
+
+def pip(python, arguments):
+    """Run pip, showing its output. Returns None, or what went wrong in one sentence."""
+    command = [str(python), "-m", "pip", *arguments]
     tail = []
     with subprocess.Popen(
         command,
@@ -215,6 +244,11 @@ def diagnose(output):
             f"A package has no version for Python {OWN} on {platform.system()} "
             f"{platform.machine()}. Try Python 3.12 through the environment variable "
             "MRIFORGE_PYTHON; behind a mirror, check PIP_INDEX_URL."
+        )
+    if "WinError 206" in output or "file name or extension is too long" in output.lower():
+        return (
+            "A path is too long for Windows. Move the checkout to a short one such as "
+            "C:\\mriforge, or switch on long paths in Windows, then run this command again."
         )
     if "Permission" in output or "Errno 13" in output:
         return "A folder is not writable. Use a checkout in a folder of your own."
@@ -346,7 +380,154 @@ def env(arguments):
     return 0
 
 
-COMMANDS = {"demo": demo, "test": test, "lint": lint, "env": env}
+def tools():
+    """A Python with pip, uv and hatchling: this one, or that of an environment made for them."""
+    own = [sys.executable, "-c", "import hatchling, pip, uv"]
+    if subprocess.call(own, env=clean_environ(), stderr=subprocess.DEVNULL) == 0:
+        return sys.executable
+    folder = folder_of("tools")
+    python = python_of(folder)
+    if version_of([str(python)]) is None:
+        say(f"Making {folder} (once).")
+        make_venv(folder)
+    problem = pip_install(python, TOOLS)
+    if problem:
+        raise Stop("The tools could not be installed. " + problem, INSTALL_FAILED)
+    return str(python)
+
+
+def pip_settings(python):
+    """pip's own settings, {"index-url": [...], ...}, from its files and the environment."""
+    command = [str(python), "-m", "pip", "config", "list"]
+    done = subprocess.run(command, env=clean_environ(), stdout=subprocess.PIPE, text=True)
+    found = {}
+    for line in done.stdout.splitlines():
+        name, _, value = line.partition("=")
+        # Of files first, of the environment last, and that is the one that counts.
+        found[name.rpartition(".")[2]] = value.strip("'\"").replace("\\n", " ").split()
+    return found
+
+
+def resolved(python, requirements, version, platform_name):
+    """Exact requirements, one for each package, for the Python and system that are wanted.
+
+    pip evaluates conditions such as "only on Windows" for the computer it runs on; uv can do it
+    for another.
+    """
+    settings = pip_settings(python)
+    command = [str(python), "-m", "uv", "pip", "compile", "-", "--quiet", "--no-cache"]
+    command += ["--no-config", "--no-header", "--no-annotate", "--only-binary", ":all:"]
+    command += ["--index-strategy", "unsafe-best-match", "--no-python-downloads"]
+    command += ["--python-version", version, "--python-platform", PLATFORMS[platform_name][0]]
+    for ours, theirs in (
+        ("--default-index", "index-url"),
+        ("--index", "extra-index-url"),
+        ("--find-links", "find-links"),
+        ("--constraint", "constraint"),
+    ):
+        for value in settings.get(theirs, []):
+            command += [ours, value]
+    if settings.get("no-index", ["0"])[0].lower() in ("1", "true", "yes", "on"):
+        command.append("--no-index")
+    environ = clean_environ()
+    if settings.get("cert"):
+        environ["SSL_CERT_FILE"] = settings["cert"][0]
+    done = subprocess.run(
+        command, input="\n".join(requirements), env=environ, stdout=subprocess.PIPE, text=True
+    )
+    if done.returncode:
+        raise Stop(
+            "Not all packages are there for that Python and system; the lines above say which. "
+            "Where they name the network: set PIP_INDEX_URL (and HTTPS_PROXY, PIP_CERT).",
+            INSTALL_FAILED,
+        )
+    lines = [line.strip() for line in done.stdout.splitlines()]
+    return [line for line in lines if line and not line.startswith(("#", "mriforge ", "-"))]
+
+
+def wanted_packages(own, extras, platform_name):
+    """What a computer needs to run MRIForge, from the command line and in 3D Slicer."""
+    chosen = f"[{extras}]" if extras else ""
+    torch = os.environ.get("MRIFORGE_TORCH", "").strip()
+    lines = (ROOT / "MRIForgeLib" / "Resources" / "requirements.txt").read_text(encoding="utf-8")
+    slicer = [line for line in lines.splitlines() if line and not line.startswith("#")]
+    torch = torch or TORCH_IN_SLICER.get(platform_name, "torch>=2.4")
+    return [f"mriforge{chosen} @ {own.resolve().as_uri()}", torch, *slicer]
+
+
+GUIDE = """Packages for MRIForge {version} on a computer without internet
+Python {python} on {platform}. SHA256SUMS holds the checksum of every file.
+
+In 3D Slicer: install the extensions PyTorch and MRIForge from their files (Extensions Manager >
+Install from file), set the environment variable MRIFORGE_WHEELS to this folder, start Slicer.
+The first Apply asks, compares the checksums and installs from here.
+
+Without Slicer, in an environment of your own:
+
+    python -m pip install --no-index --find-links FOLDER "mriforge{extras}"
+"""
+
+
+def wheelhouse(arguments):
+    """A folder of wheels for computers without internet."""
+    system = {"Windows": "windows", "Darwin": "macos"}.get(platform.system(), "linux")
+    asked = argparse.ArgumentParser(prog="dev.py wheelhouse", description=wheelhouse.__doc__)
+    asked.add_argument("out", type=Path, help="a new folder")
+    asked.add_argument("--python", default="3.12", help="version; 3D Slicer 5.12 has 3.12")
+    asked.add_argument("--platform", choices=PLATFORMS, default=system, help="default: this one")
+    asked.add_argument("--extras", default="all", help="parts of pyproject.toml")
+    asked.add_argument("--own-only", action="store_true", help="MRIForge's own wheel alone")
+    wish = asked.parse_args(arguments)
+    out = wish.out.resolve()
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise Stop(f"{out} is there already. Name a new or an empty folder.", 2)
+    python = tools()
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=str(out.parent), prefix=".wheelhouse-") as made:
+        folder = Path(made) / "wheels"
+        fill(folder, python, wish)
+        if out.exists():
+            out.rmdir()
+        folder.rename(out)
+    size = sum(path.stat().st_size for path in out.iterdir()) / 1e6
+    say(f"{len(list(out.glob('*.whl')))} wheels, {size:.0f} MB, in {out}.")
+    return 0
+
+
+def fill(folder, python, wish):
+    """Make and download the wheels, and write the lists beside them."""
+    say("Building MRIForge's own wheel.")
+    build_wheel = ["wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(folder)]
+    problem = pip(python, [*build_wheel, str(ROOT)])
+    if problem:
+        raise Stop("The wheel could not be built. " + problem, INSTALL_FAILED)
+    own = next(folder.glob("mriforge-*.whl"))
+    if not wish.own_only:
+        wanted = wanted_packages(own, wish.extras, wish.platform)
+        exact = resolved(python, wanted, wish.python, wish.platform)
+        say(f"Downloading {len(exact)} packages for Python {wish.python} on {wish.platform}.")
+        command = ["download", "--no-deps", "--only-binary", ":all:", "--progress-bar", "off"]
+        command += ["--python-version", wish.python, "--implementation", "cp"]
+        for tag in PLATFORMS[wish.platform][1]:
+            command += ["--platform", tag]
+        problem = pip(python, [*command, "--dest", str(folder), *exact])
+        if problem:
+            raise Stop("Not everything could be downloaded. " + problem, INSTALL_FAILED)
+    extras = f"[{wish.extras}]" if wish.extras else ""
+    words = {"python": wish.python, "platform": wish.platform, "extras": extras}
+    guide = GUIDE.format(version=own.name.split("-")[1], **words)
+    (folder / "README.txt").write_text(guide, encoding="utf-8")
+    sums = []
+    for path in sorted(folder.glob("*.whl")):
+        with path.open("rb") as file:
+            digest = hashlib.sha256()
+            for block in iter(lambda file=file: file.read(1 << 20), b""):
+                digest.update(block)
+        sums.append(f"{digest.hexdigest()}  {path.name}\n")
+    (folder / "SHA256SUMS").write_bytes("".join(sums).encode("ascii"))
+
+
+COMMANDS = {"demo": demo, "test": test, "lint": lint, "env": env, "wheelhouse": wheelhouse}
 
 
 def main(arguments):
@@ -354,6 +535,9 @@ def main(arguments):
     if not arguments or arguments[0] not in COMMANDS:
         print(__doc__.strip())
         return 0 if arguments and arguments[0] in ("-h", "--help") else 2
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # pip's words may not fit the console's code page
+            stream.reconfigure(errors="replace")
     try:
         use_newer_python()
         return COMMANDS[arguments[0]](arguments[1:])

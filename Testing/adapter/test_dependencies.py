@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import importlib.util
 import os
 import subprocess
 import sys
@@ -283,6 +285,47 @@ def test_a_folder_that_lacks_a_wheel(lib, site, user, tmp_path):
     wheel(tmp_path, "nibabel", "99.0")
     with pytest.raises(lib.InstallationFailed):
         lib.ensure("Test", True, tmp_path)
+
+
+def checksums(folder: Path) -> None:
+    lines = [
+        f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n"
+        for path in sorted(folder.glob("*.whl"))
+    ]
+    (folder / "SHA256SUMS").write_text("".join(lines))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a shell script is the launcher")
+def test_wheels_are_what_their_list_says(lib, site, user, tmp_path):
+    folder = tmp_path / "wheelhouse"
+    folder.mkdir()
+    for name in ("torch", "nibabel", "safetensors", "psutil", "click", "rich"):
+        wheel(folder, name, "99.0" if name != "torch" else "2.9.1")
+    checksums(folder)
+    damaged = folder / "rich-99.0-py3-none-any.whl"
+    whole = damaged.read_bytes()
+    for content in (whole[:-1] + b"!", None):
+        damaged.write_bytes(content) if content else damaged.unlink()
+        with pytest.raises(BadInput, match="rich-99.0"):
+            lib.ensure("Test", True, folder)
+    damaged.write_bytes(whole)
+    wheel(folder, "smuggled", "1.0")
+    with pytest.raises(BadInput, match="smuggled"):
+        lib.ensure("Test", True, folder)
+    assert len(lib.missing()) == 6
+    (folder / "smuggled-1.0-py3-none-any.whl").unlink()
+    lib.ensure("Test", True, folder)
+    assert lib.missing() == []
+
+
+def test_the_wheelhouse_asks_for_what_slicer_will_ask_for(lib):
+    spec = importlib.util.spec_from_file_location("dev_beside", ROOT / "Testing" / "dev.py")
+    dev = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(dev)
+    for system, name in (("win32", "windows"), ("linux", "linux"), ("darwin", "macos")):
+        wanted = dev.wanted_packages(Path("own.whl"), "all", name)
+        assert lib.torch_requirement(system) in wanted
+        assert set(OTHERS) <= set(wanted)
 
 
 def test_a_folder_without_wheels(lib, site, user, tmp_path, monkeypatch):
