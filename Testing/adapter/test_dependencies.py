@@ -306,7 +306,7 @@ def test_wheels_are_what_their_list_says(lib, site, user, tmp_path):
     whole = damaged.read_bytes()
     for content in (whole[:-1] + b"!", None):
         damaged.write_bytes(content) if content else damaged.unlink()
-        with pytest.raises(BadInput, match="rich-99.0"):
+        with pytest.raises(BadInput, match=r"rich-99\.0"):
             lib.ensure("Test", True, folder)
     damaged.write_bytes(whole)
     wheel(folder, "smuggled", "1.0")

@@ -18,10 +18,12 @@ import sys
 from ctypes.util import find_library
 from typing import Any
 
-# Every window draws in memory; VTK with whichever of the two libraries is here.
-_WINDOW = "vtkOSOpenGLRenderWindow" if find_library("OSMesa") else "vtkEGLRenderWindow"
+# Every window draws in memory; VTK, where no screen can be counted on, with whichever of the two
+# libraries is here.
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
-os.environ.setdefault("VTK_DEFAULT_OPENGL_WINDOW", _WINDOW)
+if sys.platform.startswith("linux"):
+    _WINDOW = "vtkOSOpenGLRenderWindow" if find_library("OSMesa") else "vtkEGLRenderWindow"
+    os.environ.setdefault("VTK_DEFAULT_OPENGL_WINDOW", _WINDOW)
 
 if sys.version_info < (3, 12):
     # PySide6 6.12 returns these without taking a reference, which is only right since Python 3.12
