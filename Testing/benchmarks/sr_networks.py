@@ -55,8 +55,10 @@ TEST = {
     "brain": "brain3d/vxm_test_T1w_1mm_brain.nii.gz",
     "spine": "aniso/TPTBox_sub-mri_label-6_T2w.nii.gz",
 }
-SLICES = 24
-"""Slices across the degraded plane that are judged, spread over the tissue of a volume."""
+SLICES, SLAB = 24, 40
+"""Slices across the degraded plane that are judged, of the middle slices of a volume that stay."""
+BRIGHT = 255.0
+"""Bright tissue, for the measures without a reference."""
 
 
 @dataclass(frozen=True)
@@ -139,7 +141,9 @@ def test_pairs(data: Path, keep: float) -> dict[str, tuple[torch.Tensor, KspaceC
     found = {}
     for name, path in TEST.items():
         volume = as_series(read(data / path)).array[0].astype(np.float32)
-        sharp = torch.from_numpy(volume / np.percentile(volume, 99.5))
+        first = max(0, (len(volume) - SLAB) // 2)
+        volume = volume[first : first + SLAB] / np.percentile(volume, 99.5)
+        sharp = torch.from_numpy(volume)
         height, width = low_matrix(tuple(sharp.shape[1:]), keep)
         operator = KspaceCrop(Grid(tuple(sharp.shape)), (width, height, sharp.shape[0]))
         found[name] = (sharp, operator, operator.A_complex(sharp).abs())
@@ -160,12 +164,12 @@ def figures(image: np.ndarray, sharp: np.ndarray) -> dict[str, list[float]]:
         error = float(np.square(a - b).mean())
         rows["psnr"].append(20 * float(np.log10(b.max())) - 10 * float(np.log10(max(error, 1e-12))))
         rows["nrmse"].append(float(np.linalg.norm(a - b) / np.linalg.norm(b)))
-        rows["ssim"].append(float(ssim(a / b.max(), b / b.max())))
-        for key, score in (("niqe", lambda x: niqe(x, model)), ("piqe", piqe)):
+        rows["ssim"].append(ssim(a / b.max(), b / b.max())[0])
+        for key, score in (("niqe", lambda x, inside: niqe(x, model, inside)), ("piqe", piqe)):
             try:
-                rows[key].append(float(score(a)))
-            except BadInput as error:  # slices smaller than a patch of the model
-                print(key, error)
+                rows[key].append(float(score(BRIGHT * a, b > 0.1)))
+            except BadInput as fault:  # slices smaller than a patch of the model
+                print(key, fault)
                 rows[key].append(float("nan"))
     return rows
 
@@ -177,7 +181,9 @@ def judge(name: str, path: Path | None, data: Path, keep: float) -> dict:
     result: dict = {"parameters": 0 if model is None else count_parameters(model), "subjects": {}}
     for subject, (sharp, operator, low) in test_pairs(data, keep).items():
         started = time.monotonic()
-        if predictor is None:
+        if name == TRUTH:
+            image = sharp
+        elif predictor is None:
             image = operator.zero_fill(low) if name == "sinc" else BASELINES[name](low, operator)
         else:
             image = predictor(operator.zero_fill(low)[None, None])[0, 0]
@@ -195,6 +201,8 @@ def slices_of(result: dict, figure: str) -> list[float]:
     return [value for subject in result["subjects"].values() for value in subject[figure]]
 
 
+TRUTH = "truth"
+"""The sharp image itself: what the measures without a reference say of it."""
 PLAIN = {"zero-filled": "sinc", "linear, aligned": "linear_aligned", "linear": "linear_halfpixel"}
 COLUMNS = ("psnr", "ssim", "nrmse", "niqe", "piqe")
 
@@ -207,12 +215,17 @@ def markdown(results: dict[str, dict], base: str) -> str:
         "|---" * 10 + "|",
     ]
     for name, result in results.items():
+        if name == TRUTH:
+            looks = " | ".join(f"{means(result, figure):.2f}" for figure in COLUMNS[3:])
+            lines.append(f"| {TRUTH} | – | – | – | – | – | – | {looks} | – |")
+            continue
         gains = [f"{means(result, 'psnr') - means(results[plain], 'psnr'):+.2f}" for plain in PLAIN]
         test = "–"
         if name != base:
             found = paired_tests(slices_of(result, "psnr"), slices_of(results[base], "psnr"))
             test = f"{found.wilcoxon_p:.2g} ({found.mean_difference:+.2f})"
-        numbers = [f"{means(result, c):.{2 if c in ('psnr', 'niqe') else 3}f}" for c in COLUMNS]
+        digits = {"psnr": 2, "niqe": 2, "piqe": 1}
+        numbers = [f"{means(result, c):.{digits.get(c, 3)}f}" for c in COLUMNS]
         cells = [name, f"{result['parameters']:,}", f"{means(result, 'seconds'):.1f}", numbers[0]]
         lines.append("| " + " | ".join([*cells, " / ".join(gains), *numbers[1:], test]) + " |")
     return "\n".join(lines)
@@ -226,7 +239,7 @@ def trade_off(results: dict[str, dict], path: Path) -> None:
     axes = figure.add_subplot()
     for name, result in results.items():
         place = means(result, "nrmse"), means(result, "niqe")
-        axes.plot(*place, "o", color="tab:grey" if name in PLAIN else "tab:blue")
+        axes.plot(*place, "o", color="tab:grey" if name in (TRUTH, *PLAIN) else "tab:blue")
         axes.annotate(name, place, fontsize=8, xytext=(4, 4), textcoords="offset points")
     axes.set_xlabel("error: NRMSE (less is better)")
     axes.set_ylabel("NIQE (less is better)")
@@ -250,7 +263,7 @@ def main() -> None:
     for name in names:
         keep = recipe_of(SYSTEMS[name]).degradation.keep[0]
         group = groups.setdefault(f"{keep:g} of k-space", {})
-        for title, plain in PLAIN.items():
+        for title, plain in {TRUTH: TRUTH, **PLAIN}.items():
             if title not in group:
                 group[title] = judge(plain, None, chosen.data, keep)
         if name not in group:
