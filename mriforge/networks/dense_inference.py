@@ -138,6 +138,8 @@ class Workspace:
         for start in range(0, len(rows), step):
             stop = start + step
             elu_of_powers(rows[start:stop], scale, shift, out[start:stop], self._spare)
+            if rows.is_meta:  # a plan: the other parts would add nothing but minutes
+                return
 
     def moments(self, kind: str, maps: Tensor) -> Moments | None:
         """What a normalisation of this kind has to know of maps; None: nothing."""
@@ -159,6 +161,8 @@ class Workspace:
         for part in rows.split(max(1, _CHUNK // rows.shape[1])):
             away = torch.sub(part, mean, out=self._spare[: part.numel()].view_as(part))
             power += away.square_().sum(dim=0)
+            if rows.is_meta:  # as in :meth:`_elu`
+                break
         return mean, power / len(rows)
 
     def mix(self, sums: Tensor, weight: Tensor, maps: Tensor) -> Tensor:
