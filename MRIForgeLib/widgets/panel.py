@@ -138,11 +138,13 @@ class Panel(ScriptedLoadableModuleWidget, VTKObservationMixin, View):
         Raises:
             MRIForgeError: it cannot start.
         """
-        self.session = session
+        self.session, before = session, self.ui.summaryLabel.text
+        self.ui.summaryLabel.text = _("Computing; the result will be described here.")
         try:
             session.start()
         except MRIForgeError:
             self.session = None
+            self.ui.summaryLabel.text = before
             raise
 
     def endSession(self, error: MRIForgeError | None) -> None:
