@@ -30,7 +30,7 @@ MAX_MEGABYTES_OTHERWISE = 8
 # A room may import the rooms of its own level and those to the right of it.
 LEVELS = [
     {"cli", "worker", "__main__", "console"},
-    {"jobs"},
+    {"jobs", "cohort"},
     {"demo"},
     {"superres", "interslice", "fusion", "degrade", "evaluate", "recon", "segment", "blind"},
     {"training", "report", "phantoms"},
@@ -58,6 +58,9 @@ OPTIONAL = {
     "h5py": {"io"},
     "finufft": {"physics"},
     "cv2": {"metrics"},
+    "distributed": {"cohort"},
+    "dask": {"cohort"},
+    "bids": {"cohort"},
 }
 
 

@@ -21,6 +21,7 @@ _METAVARS = {
     "input": "FILE",
     "files": "FILE",
     "inputs": "NAME=FILE",
+    "settings": "NAME=VALUE",
     "output": "FILE",
     "folder": "DIR",
     "text": "NAME",
@@ -119,7 +120,7 @@ def _parameter(name: str, spec: Spec, default: Any) -> click.Parameter:
         metavar=metavar,
         help=spec.help,
         required=required,
-        multiple=spec.kind in ("files", "inputs"),
+        multiple=spec.kind in ("files", "inputs", "settings"),
     )
 
 
@@ -129,8 +130,8 @@ def _values(known: dict[str, Spec], texts: dict[str, Any]) -> dict[str, Any]:
         if text is None or text == ():
             continue
         spec = known[name]
-        if spec.kind == "inputs":
-            values[name] = dict(_name_and_file(name, spec, item) for item in text)
+        if spec.kind in ("inputs", "settings"):
+            values[name] = dict(_name_and_value(name, spec, item) for item in text)
         elif spec.kind == "files":
             values[name] = list(text)
         elif isinstance(text, str):
@@ -140,11 +141,11 @@ def _values(known: dict[str, Spec], texts: dict[str, Any]) -> dict[str, Any]:
     return values
 
 
-def _name_and_file(name: str, spec: Spec, text: str) -> tuple[str, str]:
-    key, equals, path = text.partition("=")
-    if not equals or not key or not path:
-        raise BadInput(f"{label(name, spec)} needs NAME=FILE, not '{text}'.")
-    return key, path
+def _name_and_value(name: str, spec: Spec, text: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not equals or not key or not value:
+        raise BadInput(f"{label(name, spec)} needs {_METAVARS[spec.kind]}, not '{text}'.")
+    return key, value
 
 
 def _version_option() -> click.Option:

@@ -68,6 +68,7 @@ COMMANDS: dict[str, Command] = {
     "frames": Command("mriforge.jobs.frames", "Write a line of a reconstruction's frames."),
     "segment": Command("mriforge.jobs.segment", "Outline ten abdominal organs in MR images."),
     "simulate": Command("mriforge.jobs.simulate", "Simulate a scan whose truth is known."),
+    "batch": Command("mriforge.jobs.batch", "Run a job on every row of a table or BIDS folder."),
     "models": Command("mriforge.jobs.models", "List, show, verify, export, add or remove models."),
     "demo": Command("mriforge.jobs.demo", "Run the main job on a real series, in minutes."),
 }

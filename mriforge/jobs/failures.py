@@ -17,6 +17,8 @@ _INSTALL = {
     "click": "mriforge[cli]",
     "rich": "mriforge[cli]",
     "matplotlib": "mriforge[report]",
+    "bids": "mriforge[cohort]",
+    "distributed": "mriforge[dask]",
 }
 _MEMORY_WORDS = (
     "out of memory",

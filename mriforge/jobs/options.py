@@ -30,8 +30,8 @@ class Spec:
     Attributes:
         kind: ``flag``, ``text``, ``device``, ``number``, ``integer``, ``numbers``, ``integers``,
             ``input`` (an existing file or folder), ``files`` (a list of those), ``inputs`` (name ->
-            existing file), ``output`` (a file, or a new folder of files) or ``folder`` (where
-            several files are put).
+            existing file), ``settings`` (name -> text), ``output`` (a file, or a new folder of
+            files) or ``folder`` (where several files are put).
         help: one line for ``--help``.
         positional: the placeholder of a value that is given without its name, else "".
         choices: allowed texts.
@@ -180,7 +180,8 @@ def _device(name: str, spec: Spec, value: Any) -> str:
 
 def _named(name: str, spec: Spec, value: Any) -> dict[str, str]:
     if not isinstance(value, Mapping):
-        raise BadInput(f"{label(name, spec)} needs NAME=FILE, not {value!r}.")
+        what = "FILE" if spec.kind == "inputs" else "VALUE"
+        raise BadInput(f"{label(name, spec)} needs NAME={what}, not {value!r}.")
     return {_text(name, spec, key): _text(name, spec, item) for key, item in value.items()}
 
 
@@ -209,6 +210,7 @@ _CHECKS: dict[str, Callable[[str, Spec, Any], Any]] = {
     "folder": _text,
     "files": _files,
     "inputs": _named,
+    "settings": _named,
     "number": _number,
     "integer": _integer,
     "numbers": _several(_number),

@@ -27,7 +27,7 @@ def check_paths(options: Any) -> None:
         for other, source in inputs:
             _check_apart(path, source, other)
         for other, earlier, _ in outputs[:index]:
-            if _claims(path) & _claims(earlier):
+            if claims(path) & claims(earlier):
                 raise BadInput(
                     f"{name} and {other} would both write {path}.", "Give them different names."
                 )
@@ -96,14 +96,17 @@ def _check_apart(output: str, source: str, source_name: str) -> None:
     if os.path.exists(output) and os.path.samefile(output, source):
         raise BadInput(f"{output} is also the input ({source_name}).", hint)
     real_output, real_source = Path(output).resolve(), Path(source).resolve()
-    if real_output == real_source or (real_source.is_file() and real_source in _claims(output)):
+    if real_output == real_source or (real_source.is_file() and real_source in claims(output)):
         raise BadInput(f"{output} would overwrite the input {source} ({source_name}).", hint)
     in_source = real_source.is_dir() and real_source in real_output.parents
+    if in_source and (real_source / "dataset_description.json").is_file():
+        # BIDS keeps results there, apart from the images.
+        in_source = real_output.relative_to(real_source).parts[0] != "derivatives"
     if in_source and real_output.suffix.lower() in ("", ".dcm"):
         raise BadInput(f"{output} lies inside the input folder {source} ({source_name}).", hint)
 
 
-def _claims(path: str) -> set[Path]:
+def claims(path: str) -> set[Path]:
     """Every file that writing ``path`` writes."""
     real = Path(path).resolve()
     sidecar = _SIDECARS.get(real.suffix.lower())
