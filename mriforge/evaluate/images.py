@@ -6,23 +6,20 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mriforge.errors import BadInput
-from mriforge.evaluate.quality import (
+from mriforge.evaluate.files import (
     IMAGE,
-    REFERENCE,
-    add_section,
-    judge_comparison,
-    summary,
+    check_outputs,
+    checked_names,
+    read_checked,
+    write_text,
 )
+from mriforge.evaluate.quality import add_section, judge_comparison, summary
 from mriforge.events import Events, to_json
-from mriforge.io import check_output, read, write
-from mriforge.io.atomic import atomic_path, check_writable
-from mriforge.io.checks import check_image
+from mriforge.io import write
 from mriforge.metrics.compare import Comparison, compare, to_csv
 from mriforge.metrics.evaluate import FIGURES, Evaluation, evaluate
 from mriforge.metrics.no_reference.quality import Judge, Quality
 from mriforge.metrics.statistics import paired_tests
-from mriforge.volume import Image
 
 
 def evaluate_files(
@@ -112,41 +109,6 @@ def evaluate_files(
     return result
 
 
-def checked_names(
-    compare_with: Mapping[str, str | Path] | None, no_reference: Judge | None
-) -> dict[str, str | Path]:
-    """The other methods; refuses names that are taken."""
-    others = dict(compare_with or {})
-    for name in (IMAGE, REFERENCE) if no_reference is not None else (IMAGE,):
-        if name in others:
-            raise BadInput(f"'{name}' is the name of the {name} itself.", "Choose another name.")
-    return others
-
-
-def read_checked(path: str | Path, what: str) -> Image:
-    """An image file that can be compared; ``what`` is its role, for messages."""
-    image = read(path)
-    check_image(image, path, what=what)
-    return image
-
-
-def check_outputs(
-    images: Mapping[str, str | Path | None], texts: Mapping[str, str | Path | None]
-) -> None:
-    """Refuse outputs that could not be written, before any work."""
-    for path in images.values():
-        if path is not None:
-            check_output(path)
-    for path in texts.values():
-        if path is not None:
-            check_writable(path)
-            if Path(path).is_dir():
-                raise BadInput(f"{path} is a folder, not a file.", "Give the name of a file.")
-    given = [Path(p).absolute() for p in (*images.values(), *texts.values()) if p is not None]
-    if len(set(given)) < len(given):
-        raise BadInput("Two outputs have the same name.", "Give each output its own name.")
-
-
 def _against(found: Evaluation, comparison: Comparison) -> dict[str, Any]:
     """Figures of every other method, and the tests of the image against it."""
     entries = {}
@@ -180,9 +142,3 @@ def _write_report(
     page.provenance({name: source for name, source in sources.items() if source is not None})
     events.check_cancelled()
     page.write(path)
-
-
-def write_text(path: str | Path, text: str) -> None:
-    """Writes a text whole or not at all."""
-    with atomic_path(path) as partial:
-        partial.write_text(text, encoding="utf-8")

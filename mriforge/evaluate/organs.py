@@ -8,7 +8,7 @@ from typing import Any
 
 from mriforge.anatomy import ORGANS
 from mriforge.errors import BadInput
-from mriforge.evaluate.images import check_outputs, write_text
+from mriforge.evaluate.files import check_outputs, write_text
 from mriforge.evaluate.label_files import CaseFiles, LabelledCase, case_files, read_case
 from mriforge.events import Events, to_json
 from mriforge.metrics.compare_organs import OrganComparison, compare_organs

@@ -7,17 +7,20 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mriforge.evaluate.files import (
+    IMAGE,
+    REFERENCE,
+    check_outputs,
+    checked_names,
+    read_checked,
+    write_text,
+)
 from mriforge.events import Events
 from mriforge.metrics.no_reference.quality import Judge, Quality, figures_of, judge
 
 if TYPE_CHECKING:
     from mriforge.metrics.compare import Comparison
     from mriforge.report.html import Report
-
-IMAGE = "image"
-"""What the image to judge is called beside the other methods."""
-REFERENCE = "reference"
-"""What the reference is called there."""
 
 HEADS = {
     "niqe": ("NIQE ↓", 3),
@@ -93,7 +96,6 @@ def evaluate_alone(
         BadInput: a file cannot be read, judged or written; nothing is written then.
         MissingDependency: the report needs matplotlib.
     """
-    from mriforge.evaluate.images import check_outputs, checked_names, read_checked, write_text
     from mriforge.events import to_json
     from mriforge.metrics.compare import to_csv
 

@@ -204,7 +204,7 @@ def make_trainer(
     loss = loss.to(device) if loss is not None else None
     update = None
     if recipe.adversarial.kind != "none":
-        from mriforge.training.adversarial import make_update
+        from mriforge.training.games import make_update
 
         update = make_update(recipe, model, loss, device=torch.device(device), group=group)
         # Every judge knows less error and less sharpness: there is no best state of a game.
