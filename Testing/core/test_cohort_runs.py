@@ -210,3 +210,25 @@ def test_a_real_job_through_the_command_line(tmp_path: Path) -> None:
     assert "done: 2" in done.stdout
     page = (tmp_path / "out/report.html").read_text()
     assert page.count("data:image/png") == 1
+
+
+def test_a_bids_folder_becomes_another(tmp_path: Path) -> None:
+    pytest.importorskip("bids")
+    from mriforge.jobs import Request, run_request
+
+    data, out = tmp_path / "data", tmp_path / "data/derivatives/low"
+    image = data / "sub-01/anat/sub-01_T2w.nii.gz"
+    image.parent.mkdir(parents=True)
+    about = json.dumps({"Name": "test", "BIDSVersion": "1.9.0"})
+    (data / "dataset_description.json").write_text(about)
+    voxels = np.random.default_rng(0).random((8, 8, 4))
+    nibabel.save(nibabel.Nifti1Image(voxels, np.eye(4)), image)
+    options = {"manifest": str(data), "out": str(out), "job": "degrade", "set": {"keep": "2"}}
+    with pytest.raises(BadInput, match="--keep must be at most 1"):
+        run_request(Request("batch", options))
+    assert not out.exists()
+    assert run_request(Request("batch", {**options, "set": {"keep": "0.25"}}))["done"] == 1
+    assert nibabel.load(out / "sub-01/anat/sub-01_desc-degrade_T2w.nii.gz").shape == (4, 4, 4)
+    described = json.loads((out / "dataset_description.json").read_text())
+    assert described["DatasetType"] == "derivative"
+    assert "rows" in (out / ".bidsignore").read_text().split()

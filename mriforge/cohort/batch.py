@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from importlib.util import find_spec
 from typing import Any
@@ -27,6 +27,7 @@ def run_batch(
     *,
     retries: int = 0,
     minutes: float = 0.0,
+    checked: Callable[[], None] | None = None,
     events: Events | None = None,
 ) -> dict[str, Any]:
     """Runs every row that is not finished, and writes table and report.
@@ -34,6 +35,7 @@ def run_batch(
     Args:
         retries: how often a row is tried again whose process broke down; bad input is not.
         minutes: a row is stopped after this time and counts as failed; 0: never.
+        checked: called when no row was refused, before the first one starts.
 
     Returns:
         ``rows``, ``done`` (in this run), ``kept`` (from before); paths ``csv``, ``json`` and,
@@ -45,9 +47,11 @@ def run_batch(
         Cancelled: every process was ended; the table says how far it came.
     """
     events = events or Events()
+    events.progress(0.0, f"checking {len(rows)} rows")
+    plan = make_plan(rows, folder)
     with folder.whole():
-        events.progress(0.0, f"checking {len(rows)} rows")
-        plan = make_plan(rows, folder)
+        if checked is not None:
+            checked()
         _tell(plan, events)
         states = dict(plan.finished)
         tasks = _tasks(plan, folder, minutes)
@@ -105,8 +109,9 @@ def _finish(lines: list[Line], folder: BatchFolder, plan: Plan, events: Events) 
         result["report"] = str(cohort_report(page, lines, counts(lines), events.part(0.95, 1.0)))
     failed = [line for line in lines if line.status != DONE]
     if failed:
+        others = ", the others are done" if len(failed) < len(lines) else ""
         raise Failed(
-            f"{len(failed)} of {len(lines)} rows failed, the others are done. "
+            f"{len(failed)} of {len(lines)} rows failed{others}. "
             f"{failed[0].row.id}: {failed[0].message}",
             f"See {result.get('report', result['csv'])}; the same command tries them again.",
         )

@@ -27,6 +27,7 @@ from mriforge.cohort.rows import (
     refuse_problems,
     stem_of,
 )
+from mriforge.cohort.state import OWN
 from mriforge.errors import BadInput, MissingDependency
 from mriforge.io.atomic import atomic_path
 
@@ -94,7 +95,7 @@ def rows_of_dataset(
         job: the command.
         filters: entity -> wanted values, separated by commas.
         common: options of every row; texts may hold entities in braces and ``bids:`` lookups.
-        out: the batch's folder; results go to ``out/derivatives`` unless ``output`` is set.
+        out: the batch's folder; results go there, too, unless ``output`` is set.
 
     Raises:
         BadInput: no image fits, an unknown entity, a lookup that finds no file or several.
@@ -159,10 +160,17 @@ def parsed_filters(
 
 
 def describe_derivatives(out: Path, source: str) -> None:
-    """Writes what BIDS asks of a folder of derivatives, unless it is there."""
-    path = out / "derivatives" / DESCRIPTION
+    """Writes what BIDS asks of a folder of derivatives, unless it is there.
+
+    Args:
+        out: the batch's folder; its own files are named in ``.bidsignore``.
+        source: the data set.
+    """
+    path = out / DESCRIPTION
     if path.exists():
         return
+    with atomic_path(out / ".bidsignore") as partial:
+        partial.write_text("\n".join(OWN) + "\n", encoding="utf-8")
     about = {
         "Name": "Results of MRIForge",
         "BIDSVersion": "1.9.0",
@@ -212,8 +220,8 @@ def _pairs(name: str, text: str) -> dict[str, str]:
 
 
 def _derivative(out: Path, entities: Mapping[str, str], job: str, stem: str) -> str:
-    """``out/derivatives/sub-01/anat/sub-01_desc-superres_T2w.nii.gz``."""
-    folder = out / "derivatives"
+    """``out/sub-01/anat/sub-01_desc-superres_T2w.nii.gz``."""
+    folder = out
     for entity, short in zip(_SESSION, ("sub", "ses"), strict=True):
         if entity in entities:
             folder /= f"{short}-{entities[entity]}"

@@ -10,7 +10,7 @@ from typing import Any
 
 from mriforge.cohort.content import differs, files_of
 from mriforge.cohort.rows import Row, refuse_problems
-from mriforge.cohort.state import DONE, FIGURES, REPORT, TABLE, BatchFolder, State
+from mriforge.cohort.state import DONE, OWN, BatchFolder, State
 from mriforge.errors import BadInput, MissingModel, MRIForgeError
 from mriforge.jobs import Request, check_request
 from mriforge.jobs.options import parse
@@ -143,7 +143,7 @@ def _collisions(rows: Sequence[Row], options: dict[str, Any], folder: BatchFolde
     """Rows that write what another one writes or reads."""
     writers: dict[Path, Row] = {}
     problems = []
-    reserved = {folder.path / name for name in (TABLE, FIGURES, REPORT, "run.json")}
+    reserved = {folder.path.resolve() / name for name in OWN}
     for row in rows:
         for name, path, _ in output_paths(options[row.id]):
             files = claims(path)

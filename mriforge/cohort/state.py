@@ -31,6 +31,8 @@ from mriforge.io.atomic import atomic_path
 
 RUNNING, DONE, FAILED, CANCELLED = "running", "done", "failed", "cancelled"
 TABLE, FIGURES, REPORT = "summary.csv", "summary.json", "report.html"
+OWN = (TABLE, FIGURES, REPORT, "run.json", "rows", "requests", "logs", ".locks")
+"""What a batch writes beside the results of its rows."""
 _LOCK_POLL_S = 0.2
 
 

@@ -99,8 +99,17 @@ def run(options: Options, events: Events) -> dict[str, Any]:
         _engine(options),
         retries=options.retries,
         minutes=options.row_minutes or 0.0,
+        checked=lambda: _describe(options, folder.path),
         events=events,
     )
+
+
+def _describe(options: Options, out: Path) -> None:
+    """Makes the results of a BIDS folder one themselves."""
+    if os.path.isdir(options.manifest) and "output" not in (options.set or {}):
+        from mriforge.cohort.bids_rows import describe_derivatives
+
+        describe_derivatives(out, options.manifest)
 
 
 def _rows(options: Options, out: Path) -> list[Row]:
@@ -118,12 +127,9 @@ def _rows(options: Options, out: Path) -> list[Row]:
     )
     if not os.path.isdir(options.manifest):
         return rows_of_table(options.manifest, options.job, common)
-    from mriforge.cohort.bids_rows import describe_derivatives, rows_of_dataset
+    from mriforge.cohort.bids_rows import rows_of_dataset
 
-    rows = rows_of_dataset(options.manifest, options.job, options.filter or {}, common, out)
-    if any(str(out / "derivatives") in str(row.values.get("output")) for row in rows):
-        describe_derivatives(out, options.manifest)
-    return rows
+    return rows_of_dataset(options.manifest, options.job, options.filter or {}, common, out)
 
 
 def _engine(options: Options) -> Engine:
