@@ -201,8 +201,8 @@ def models_page():
         NOTICE,
         "The models that come with MRIForge, from their cards (`Resources/Models/NAME/card.json`). "
         "None is a medical device; none has been",
-        "validated on patients. `mriforge models show NAME` prints a card, `mriforge models verify` "
-        "compares the checksums. Every result names",
+        "validated on patients. `mriforge models show NAME` prints a card, `mriforge models "
+        "verify` compares the checksums. Every result names",
         "the checksum of its model. How they were trained: "
         "[Resources/Models](../Resources/Models/README.md).",
         "",
