@@ -401,9 +401,10 @@ def pip_settings(python):
     command = [str(python), "-m", "pip", "config", "list"]
     done = subprocess.run(command, env=clean_environ(), stdout=subprocess.PIPE, text=True)
     found = {}
-    for line in done.stdout.splitlines():
+    lines = done.stdout.splitlines()
+    # Settings for all commands, of one command, of the environment: the last one counts.
+    for line in sorted(lines, key=lambda x: (x.startswith(":env:"), not x.startswith("global."))):
         name, _, value = line.partition("=")
-        # Of files first, of the environment last, and that is the one that counts.
         found[name.rpartition(".")[2]] = value.strip("'\"").replace("\\n", " ").split()
     return found
 

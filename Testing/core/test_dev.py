@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import os
 import subprocess
 import sys
 from importlib.util import module_from_spec, spec_from_file_location
@@ -157,12 +158,27 @@ def test_too_little_disk_is_said_before_anything_is_downloaded(
         ("Could not find a version ... Temporary failure in name resolution", "PIP_INDEX_URL"),
         ("SSLError(SSLCertVerificationError(CERTIFICATE_VERIFY_FAILED))", "PIP_CERT"),
         ("ERROR: No matching distribution found for torch", "MRIFORGE_PYTHON"),
+        ("OSError: [WinError 206] The filename or extension is too long", "long paths"),
         ("PermissionError: [Errno 13]", "not writable"),
         ("something nobody has seen", "last lines"),
     ],
 )
 def test_failed_installations_end_with_advice(dev: ModuleType, output: str, advice: str) -> None:
     assert advice in dev.diagnose(output)
+
+
+def test_words_that_the_console_cannot_show_do_not_end_the_program() -> None:
+    """pip's output on Windows may hold what the code page of the console lacks."""
+    code = (
+        f"import sys; sys.path.insert(0, {str(DEV.parent)!r}); import dev\n"
+        "dev.COMMANDS['env'] = lambda arguments: print('    \\u2588 \\ufffd') or 0\n"
+        "dev.use_newer_python = lambda: None\n"
+        "sys.exit(dev.main(['env']))"
+    )
+    environ = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, env=environ)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == [b"?", b"?"]
 
 
 def test_a_too_old_python_is_replaced_or_refused_with_a_sentence(
@@ -185,6 +201,19 @@ def test_other_packages_do_not_leak_in(dev: ModuleType, monkeypatch: pytest.Monk
     assert "PIP_TARGET" not in environ
     assert environ["PIP_INDEX_URL"] == "file:///mirror"
     assert environ["PYTHONNOUSERSITE"] == "1"
+
+
+def test_pips_own_settings_are_taken_over(
+    dev: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("pip")
+    text = "[global]\nextra-index-url =\n    file:///one\n    file:///two\ncert = of a file\n"
+    (tmp_path / "pip.ini").write_text(text, encoding="utf-8")
+    monkeypatch.setenv("PIP_CONFIG_FILE", str(tmp_path / "pip.ini"))
+    monkeypatch.setenv("PIP_CERT", "/of/the/environment")
+    found = dev.pip_settings(sys.executable)
+    assert found["extra-index-url"] == ["file:///one", "file:///two"]
+    assert found["cert"] == ["/of/the/environment"]
 
 
 @pytest.mark.parametrize(("style", "tests", "code"), [(0, 0, 0), (1, 0, 1), (0, 3, 3), (1, 3, 3)])
