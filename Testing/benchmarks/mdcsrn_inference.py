@@ -36,6 +36,7 @@ from mriforge import allocator
 TUNED = "--default-malloc" not in sys.argv and allocator.tune()
 
 import torch  # noqa: E402
+from measuring import Ratio, write_ratios  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 from torch.nn import functional  # noqa: E402
 
@@ -234,7 +235,26 @@ def report(
             figures["memory_gib"][name] = {"estimated": estimate, "measured": measured}
             print(f"- peak memory, {name}: {measured:.2f} GiB taken, {estimate:.2f} estimated")
     if arguments.json:
-        arguments.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+        write_ratios(arguments.json, ratios(arguments, kinds, figures), figures)
+
+
+def ratios(arguments: argparse.Namespace, kinds: dict[Kind, int], figures: dict) -> list[Ratio]:
+    """Plane by plane beside the convolutions alone, and beside tiles as published."""
+    size = " x ".join(map(str, arguments.shape))
+    voxels = arguments.shape[0] * arguments.shape[1] * arguments.shape[2]
+    per_voxel = sum(count * b * a * edge**3 for (b, a, edge), count in kinds.items())
+    floor = f"its convolutions alone, {2 * per_voxel * voxels / 1e12:.3g} TFLOP"
+    what = f"{arguments.network} on {size}"
+    ours = figures["seconds"]["plane by plane"]
+    rows = [Ratio(f"{what}: time", floor, "s", ours, figures["bare_seconds"], "floor")]
+    tiles = next((name for name in figures["seconds"] if name.startswith("published")), None)
+    if tiles is not None:
+        peer = "tiles of 70 with a margin of 3, as published"
+        rows.append(Ratio(f"{what}: time", peer, "s", ours, figures["seconds"][tiles]))
+        if "memory_gib" in figures:
+            taken = [figures["memory_gib"][n]["measured"] for n in ("plane by plane", tiles)]
+            rows.append(Ratio(f"{what}: peak memory", peer, "GiB", *taken))
+    return rows
 
 
 if __name__ == "__main__":

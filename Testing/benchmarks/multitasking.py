@@ -8,7 +8,8 @@ the corners of k-space that no spoke reaches (and with them); ours as it comes, 
 best complex factor, since BART scales its data. Images are a cardiac
 cycle at end-expiration, at three inversion times; T1 of every tissue is in ms, median and
 interquartile range. BART is timed as a command, files included; ours includes everything from the
-raw samples on. `bart` (Debian's package) has to be on the path; OMP_WAIT_POLICY is set to PASSIVE.
+raw samples on. `bart` (Debian's package) has to be on the path; without it ours is measured alone.
+--json writes ratios of time and error. OMP_WAIT_POLICY is set to PASSIVE.
 """
 
 from __future__ import annotations
@@ -19,13 +20,15 @@ import os
 import shutil
 import subprocess
 import tempfile
-import time
+from collections.abc import Callable
 from pathlib import Path
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the program's own processes do
 
 import numpy as np
 import torch
+from measuring import Ratio, add_clock, clock_of, write_ratios
+from peers import how_to_install
 
 from mriforge import allocator
 from mriforge.factors import Factors
@@ -76,15 +79,15 @@ def judged(spatial: np.ndarray, case: dict) -> dict:
     }
 
 
-def ours(case: dict, settings: Settings) -> dict:
+def ours(case: dict, settings: Settings, clock: Callable[[], float]) -> dict:
     raw, model = case["raw"], case["model"]
-    start = time.perf_counter()
+    start = clock()
     imaging = raw.imaging
     frames = int(np.prod(model.bins.shape))
     encoding = Encoding(raw, model.weights(imaging), frames, case["maps"])
     with torch.inference_mode():
         result = spatial_factor(encoding, settings)
-    seconds = time.perf_counter() - start
+    seconds = clock() - start
     parts = {name: round(value, 2) for name, value in result.seconds.items()}
     found = result.factors.numpy()
     return {
@@ -96,7 +99,7 @@ def ours(case: dict, settings: Settings) -> dict:
     }
 
 
-def bart(case: dict, strength: float, iterations: int) -> dict:
+def bart(case: dict, strength: float, iterations: int, clock: Callable[[], float]) -> dict:
     raw, model = case["raw"], case["model"]
     imaging = raw.imaging
     ny, nx = raw.grid.shape[1:]
@@ -114,13 +117,13 @@ def bart(case: dict, strength: float, iterations: int) -> dict:
         write_cfl(base / "maps", case["maps"].numpy().reshape(coils, 1, ny, nx))
         environment = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE"}
         names = [str(base / name) for name in ("traj", "basis", "data", "maps", "out")]
-        start = time.perf_counter()
+        start = clock()
         subprocess.run(
             ["bart", "pics", "-l1", "-r", str(strength), "-i", str(iterations), "-t", names[0],
              "-B", names[1], *names[2:]],
             check=True, env=environment, stdout=subprocess.DEVNULL,
         )  # fmt: skip
-        seconds = time.perf_counter() - start
+        seconds = clock() - start
         out = np.array(read_cfl(base / "out"))
     found = out.reshape(model.rank, 1, ny, nx)
     return {"seconds": round(seconds, 2), "lambda": strength, **judged(found, case)}
@@ -139,7 +142,10 @@ def main() -> None:
     parser.add_argument("--bart-lambda", type=float, default=0.0005)
     parser.add_argument("--bart-iterations", type=int, default=60)
     parser.add_argument("--repeats", type=int, default=1)
+    add_clock(parser)
+    parser.add_argument("--json", type=Path)
     chosen = parser.parse_args()
+    clock = clock_of(chosen)
     allocator.tune()
     size = {"matrix": chosen.matrix, "coils": chosen.coils, "inversions": chosen.inversions}
     raw, truth = scan(subject(chosen.seed), **size)
@@ -149,15 +155,37 @@ def main() -> None:
     case = {"raw": raw, "truth": truth, "model": model, "maps": maps}
     case["square"] = truth.project(model.basis)
     case["wanted"] = truth.seen_by_spokes(case["square"])
-    print(json.dumps({"setting": vars(chosen), "truth in the basis": judged(case["wanted"], case)}))
+    setting = {key: value for key, value in vars(chosen).items() if key != "json"}
+    print(json.dumps({"setting": setting, "truth in the basis": judged(case["wanted"], case)}))
+    if chosen.bart and shutil.which("bart") is None:
+        print(f"BART is not there: {how_to_install('bart')}")
+        chosen.bart = False
+    found: dict[str, list[dict]] = {}
     for _ in range(chosen.repeats):
         for method in chosen.methods.split(","):
-            print(json.dumps({method: ours(case, Settings(method=method))}), flush=True)
+            result = ours(case, Settings(method=method), clock)
+            found.setdefault(method, []).append(result)
+            print(json.dumps({method: result}), flush=True)
         if chosen.bart:
-            if shutil.which("bart") is None:
-                raise SystemExit("bart is not on the path")
-            found = bart(case, chosen.bart_lambda, chosen.bart_iterations)
-            print(json.dumps({"bart": found}), flush=True)
+            result = bart(case, chosen.bart_lambda, chosen.bart_iterations, clock)
+            found.setdefault("bart", []).append(result)
+            print(json.dumps({"bart": result}), flush=True)
+    write_ratios(chosen.json, ratios(found), {**setting, "figures": found})
+
+
+def ratios(found: dict[str, list[dict]]) -> list[Ratio]:
+    """Iterations beside BART's; none where only one of them ran."""
+    if "bart" not in found or "admm" not in found:
+        return []
+    what = "Multitasking reconstruction (ADMM)"
+    pairs = [
+        [float(np.median([run[key] for run in found[side]])) for side in ("admm", "bart")]
+        for key in ("seconds", "factors")
+    ]
+    return [
+        Ratio(f"{what}: time", "BART pics -l1", "s", *pairs[0]),
+        Ratio(f"{what}: error of the factors", "BART pics -l1", "", *pairs[1]),
+    ]
 
 
 if __name__ == "__main__":

@@ -1,20 +1,22 @@
 """Non-uniform Fourier transforms beside finufft and torchkbnufft: time and error, in one run.
 
-Run: ``python Testing/benchmarks/nufft.py [--threads 1] [--repeats 5] [--spokes 2000]``. All get the
-same single-precision images of 10 coils (160 x 160) and the same golden-angle spokes of 320
-samples. Rounds alternate and medians are compared; setting up (plans, tables, first call) is
-counted apart. Errors are those of the exact transform at 2000 of the samples.
+Run: ``python Testing/benchmarks/nufft.py [--threads 1] [--repeats 5] [--spokes 2000]
+[--cpu-time] [--json FILE]``. All get the same single-precision images of 10 coils (160 x 160) and
+the same golden-angle spokes of 320 samples. Rounds alternate and medians are compared; setting up
+(plans, tables, first call) is counted apart. Errors are those of the exact
+transform at 2000 of the samples.
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib.util
-import time
 from collections.abc import Callable
+from pathlib import Path
 from statistics import median
 
 import torch
+from measuring import Ratio, add_clock, clock_of, write_ratios
 
 from mriforge.physics.nufft import Nufft
 from mriforge.physics.trajectory import golden_angles, radial
@@ -64,7 +66,10 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--spokes", type=int, default=2000)
+    add_clock(parser)
+    parser.add_argument("--json", type=Path)
     options = parser.parse_args()
+    clock = clock_of(options)
     torch.set_num_threads(options.threads)
     trajectory = torch.from_numpy(radial(golden_angles(options.spokes), SAMPLES))
     generator = torch.Generator().manual_seed(0)
@@ -80,20 +85,20 @@ def main() -> None:
         makers["torchkbnufft"] = lambda: torchkbnufft_table(trajectory)
     sides, setup, error, times = {}, {}, {}, {name: ([], []) for name in makers}
     for name, make in makers.items():
-        start = time.perf_counter()
+        start = clock()
         sides[name] = make()
         data = sides[name][0](images)
         sides[name][1](data)
-        setup[name] = time.perf_counter() - start
+        setup[name] = clock() - start
         error[name] = float((data[:, some] - exact).norm() / exact.norm())
     for _ in range(options.repeats):
         for name, (forward, adjoint) in sides.items():
             for direction, call in enumerate(
                 (lambda f=forward: f(images), lambda a=adjoint: a(data))
             ):
-                start = time.perf_counter()
+                start = clock()
                 call()
-                times[name][direction].append(time.perf_counter() - start)
+                times[name][direction].append(clock() - start)
     print(
         f"{COILS} coils, {SIZE} x {SIZE}, {options.spokes * SAMPLES} points, "
         f"{options.threads} threads, medians of {options.repeats}"
@@ -106,6 +111,25 @@ def main() -> None:
             f"adjoint {adjoint:6.3f} s ({adjoint / reference[1]:5.1f}x)  "
             f"setting up and first pair {setup[name]:5.2f} s  error {error[name]:.1e}"
         )
+    keys = ("threads", "repeats", "spokes", "cpu_time")
+    setting = {key: getattr(options, key) for key in keys}
+    write_ratios(options.json, ratios(times, error), {**setting, "errors": error})
+
+
+def ratios(times: dict[str, tuple[list[float], list[float]]], error: dict) -> list[Ratio]:
+    """What the product takes (finufft where it is installed) and our own beside the others."""
+    taken = "Nufft(finufft)" if "Nufft(finufft)" in times else "gridding"
+    sides = {taken: "as the product does it", "gridding": "without finufft"}
+    rows = []
+    for own, said in sides.items():
+        for peer in ("finufft", "torchkbnufft"):
+            for direction, name in enumerate(("forward", "adjoint")):
+                if peer in times:
+                    pair = median(times[own][direction]), median(times[peer][direction])
+                    note = f"errors {error[own]:.0e} and {error[peer]:.0e}"
+                    what = f"Non-uniform FFT, {name}, {said}: time"
+                    rows.append(Ratio(what, peer, "s", *pair, note=note))
+    return rows
 
 
 if __name__ == "__main__":

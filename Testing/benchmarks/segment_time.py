@@ -32,6 +32,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the program's own proc
 
 import numpy as np
 import torch
+from measuring import Ratio, write_ratios
 from scipy import ndimage
 from torch import nn
 
@@ -218,8 +219,13 @@ def main() -> None:
     if arguments.json:
         about = {key: getattr(arguments, key) for key in ("shape", "overlap", "memory", "repeats")}
         about |= {"threads": torch.get_num_threads(), "disagreement": arguments.disagreement}
-        text = json.dumps({**about, "networks": found}, indent=2)
-        arguments.json.write_text(text + "\n", encoding="utf-8")
+        about |= {"cpu_time": arguments.cpu_time, "networks": found}
+        size = " x ".join(map(str, arguments.shape))
+        bare, rows = "the bare network on the same slabs", []
+        for name, one in found.items():
+            what, pair = f"Organs of {size}, {name}: time", (one["seconds"], one["bare_seconds"])
+            rows.append(Ratio(what, bare, "s", *pair, "floor"))
+        write_ratios(arguments.json, rows, about)
 
 
 if __name__ == "__main__":
