@@ -88,7 +88,7 @@ def head(state: dict[str, Any]) -> list[str]:
     counted = " or ".join(map(str, threads))
     word = "thread" if threads == [1] else "threads"
     shared = (
-        f", a machine that others used at the same time (load {min(loads):g} to {max(loads):g})"
+        f" on a machine that others used at the same time (load {min(loads):g} to {max(loads):g})"
     )
     lines.append(f"{counted} {word}" + (shared if max(loads) > 0 else "") + ".")
     return lines
