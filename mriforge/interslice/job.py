@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from mriforge.device import choose_device
 from mriforge.errors import BadInput
@@ -19,13 +18,12 @@ from mriforge.interslice.learned import Limits
 from mriforge.interslice.methods import DEFAULT_METHOD, method_named
 from mriforge.interslice.profile import KnownProfile, find_profile
 from mriforge.interslice.recognise import HINT, REFUSAL, looks_like_labels
-from mriforge.interslice.rows import along_first
 from mriforge.interslice.scan import Refiner, Scan
+from mriforge.interslice.trials import SliceSharpener, SliceTrials
 from mriforge.interslice.wish import THICK, SlicePlan, anisotropy, plan_slices
 from mriforge.metrics.isotropy import displacement, isotropy, stripes
 from mriforge.physics.stack import SliceStack
 from mriforge.recipes import Recipe, load_recipe
-from mriforge.superres.consistency import make_consistent, relative_residual
 from mriforge.superres.frames import chosen_frames, resampled, with_provenance
 from mriforge.superres.gate import Gate
 from mriforge.superres.intensity import intensity_scale
@@ -137,17 +135,24 @@ def sharpen_slices(
         events.log(warning)
     learnt = _learn(scan, options, device, events.part(0.04, _LEARNING))
     figures |= learnt.figures
-    array, residuals = _all_frames(scan, operator, name, learnt, options, events.part(_LEARNING, 1))
+    sharpener = SliceSharpener(
+        learnt.refiner,
+        learnt.gate,
+        linear=name == "linear",
+        restores=options.consistency and (learnt.refiner is not None or name == RESTORED),
+    )
+    array, residuals = _all_frames(scan, operator, sharpener, events.part(_LEARNING, 1))
     figures["consistency"] = residuals
     figures["check"] = _check(series, array, plan)
     figures["device"] = str(device)
     figures["seconds"] = round(time.monotonic() - started, 2)
     sharp = with_provenance(array, plan.working, series, "superres", figures)
+    trials = SliceTrials(sharpener, operator, scan, sharp)
     if plan.final is not None:
         events.log("The wanted pixels are not the image's: the result is resampled to them.")
         sharp = resampled(sharp, plan.final)
     single = isinstance(image, Volume)
-    return SuperresResult(like_input(sharp, image) if single else sharp, figures)
+    return SuperresResult(like_input(sharp, image) if single else sharp, figures, trials)
 
 
 def _profile(
@@ -229,51 +234,28 @@ def _recipe(options: SliceOptions, name: str) -> Recipe:
 
 
 def _all_frames(
-    scan: Scan,
-    operator: SliceStack,
-    name: str,
-    learnt: _Learnt,
-    options: SliceOptions,
-    events: Events,
+    scan: Scan, operator: SliceStack, sharpener: SliceSharpener, events: Events
 ) -> tuple[np.ndarray, dict[str, Any]]:
     """Every frame on the working grid, and the mean residuals against the acquired slices."""
     count = len(scan.frames)
     result = np.empty((count, *operator.high.shape), dtype=np.float32)
-    restored = options.consistency and (learnt.refiner is not None or name == RESTORED)
     before, after = [], []
     for number, frame in enumerate(scan.frames):
         events.check_cancelled()
         events.progress(number / count, f"frame {number + 1} of {count}")
-        fine = _propose(frame, scan, name, learnt)
+        fine = sharpener.propose(frame, scan.rows, (True, True))
         fine = torch.from_numpy(scan.volume(fine)) / scan.scale
         acquired = torch.from_numpy(scan.volume(frame)) / scan.scale
-        if float(frame.min()) >= 0:
-            fine = fine.clamp(min=0)
-        if restored:
-            fine, first, last = make_consistent(operator, fine, acquired)
-        else:
-            first = last = relative_residual(operator, fine, acquired)
+        fine, first, last = sharpener.finish(fine, operator, acquired)
         before.append(first)
         after.append(last)
         result[number] = (fine * scan.scale).numpy()
     events.progress(1.0)
     return result, {
-        "restored": restored,
+        "restored": sharpener.restores,
         "residual_before": float(np.mean(before)),
         "residual_after": float(np.mean(after)),
     }
-
-
-def _propose(frame: Tensor, scan: Scan, name: str, learnt: _Learnt) -> Tensor:
-    """One frame: the method's output, as far from cubic interpolation as the gate says."""
-    rows = scan.rows
-    if name == "linear":
-        return along_first(rows.linear(), frame)
-    step = 1.0 if learnt.gate is None else learnt.gate.step
-    if learnt.refiner is None or step == 0.0:
-        return along_first(rows.cubic(), frame)
-    proposal = learnt.refiner(frame, rows)
-    return proposal if step == 1.0 else torch.lerp(along_first(rows.cubic(), frame), proposal, step)
 
 
 def _check(series: Series, array: np.ndarray, plan: SlicePlan) -> dict[str, Any]:

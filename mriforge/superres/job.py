@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -19,17 +18,19 @@ from mriforge.errors import BadInput
 from mriforge.events import Events
 from mriforge.physics.kspace import KspaceCrop
 from mriforge.physics.operator import LinearOperator
-from mriforge.superres.consistency import make_consistent, relative_residual
-from mriforge.superres.enlarge import Enlarger, acquisition_of, check_doubling
+from mriforge.superres.enlarge import Enlarger, check_doubling
 from mriforge.superres.finetune import Apply, Tuned, TuneSettings, degrade_prior, tune
 from mriforge.superres.frames import chosen_frames, resampled, with_provenance
 from mriforge.superres.inference import Predictor
 from mriforge.superres.intensity import intensity_scale
 from mriforge.superres.method import Method, finetuning_recipe, load_method, save_tuned
 from mriforge.superres.prior import match_prior
+from mriforge.superres.problem import Trials
 from mriforge.superres.scope import doubtful_range, outside_scope
+from mriforge.superres.sharpener import Sharpener
 from mriforge.superres.strided import predict_strided
 from mriforge.superres.target import plan_acquisition
+from mriforge.superres.trials import InPlaneTrials
 from mriforge.superres.wish import Target
 from mriforge.volume import Grid, Image, Series, Volume, as_series, like_input
 
@@ -57,6 +58,7 @@ class SuperresOptions:
         margin: voxels read around tiles; default: as far as the network sees.
         stride: average 24^3 patches at this stride instead of tiling, as published.
         frames: which frames of a series; default all.
+        ensemble_models: further models whose answers are compared with the result.
         save_model: folder for the tuned model.
         checkpoint, resume: of the fine-tuning.
     """
@@ -80,6 +82,7 @@ class SuperresOptions:
     margin: int | None = None
     stride: int | None = None
     frames: tuple[int, ...] | None = None
+    ensemble_models: tuple[str | Path, ...] = ()
     save_model: Path | None = None
     checkpoint: Path | None = None
     resume: bool = False
@@ -87,10 +90,13 @@ class SuperresOptions:
 
 @dataclass(frozen=True)
 class SuperresResult:
-    """The image, and everything that was measured on the way (JSON types only)."""
+    """The image, everything that was measured on the way (JSON types only), and how to do the same
+    to other images (None for what sharpens nothing).
+    """
 
     image: Image
     figures: dict[str, Any] = field(default_factory=dict)
+    trials: Trials | None = None
 
 
 def superres(
@@ -125,18 +131,17 @@ def superres(
         axes=options.axes,
     )
     method = load_method(options.model, options.gate)
-    acquired: LinearOperator | None = operator
+    others = [_other(name, method) for name in options.ensemble_models]
     if method.enlarges:
         check_doubling(method.name, operator)
-        acquired = acquisition_of(method.card, operator)
     figures: dict[str, Any] = {"method": method.describe(), "target": _describe_target(operator)}
     figures["warnings"] = _warnings(method, series, operator, final)
     device = choose_device(options.device)
     run = _runner(options, method, device, events)
-    share = 0.0
+    share, prior = 0.0, options.prior
     if options.finetune:
         share = 0.8
-        method, tuned = _finetuned(
+        method, tuned, prior = _finetuned(
             method, series, operator, options, run, device, events.part(0.0, share)
         )
         figures["finetune"] = tuned.figures
@@ -145,9 +150,9 @@ def superres(
     # Not earlier: an input that is refused gets one line that says why, and no advice before it.
     for warning in figures["warnings"]:
         events.log(f"Outside what the model was made for: {warning}")
-    result, residuals = _all_frames(
-        series, operator, acquired, method, options, run, events.part(share, 1.0)
-    )
+    sharpener = _sharpener(method, options, run)
+    acquired = sharpener.acquisition(operator)
+    result, residuals = _all_frames(series, operator, acquired, sharpener, events.part(share, 1.0))
     if method.gate is not None:
         figures["gate"] = {"step": method.gate.step, "held_out_gain_db": method.gate.gain_db}
     restored = options.consistency and method.model is not None and acquired is not None
@@ -155,11 +160,44 @@ def superres(
     figures["device"] = str(device)
     figures["seconds"] = round(time.monotonic() - started, 2)
     sharp = with_provenance(result, operator.high, series, "superres", figures)
+    trials = InPlaneTrials(
+        sharpener,
+        tuple(_sharpener(other, options, run) for other in others),
+        operator,
+        acquired,
+        series,
+        sharp,
+        intensity_scale(series.array, method.percentile),
+        prior,
+        tuned=options.finetune,
+    )
     if final is not None:
         events.log("The wanted grid is not aligned with the image: the result is resampled to it.")
         sharp = resampled(sharp, final)
     single = isinstance(image, Volume)
-    return SuperresResult(like_input(sharp, image) if single else sharp, figures)
+    return SuperresResult(like_input(sharp, image) if single else sharp, figures, trials)
+
+
+def _other(name: str | Path, method: Method) -> Method:
+    """A further model for the ensemble, which has to take the same images.
+
+    Raises:
+        BadInput: one of the two doubles rows and columns itself, the other does not.
+    """
+    other = load_method(name)
+    if other.enlarges != method.enlarges:
+        raise BadInput(
+            f"The models '{method.name}' and '{name}' do not take the same images: their answers "
+            "cannot be compared.",
+            "Leave it out of the ensemble.",
+        )
+    return other
+
+
+def _sharpener(method: Method, options: SuperresOptions, run: Apply) -> Sharpener:
+    return Sharpener(
+        method, None if method.model is None else run(method.model), options.consistency
+    )
 
 
 def _describe_target(operator: KspaceCrop) -> dict[str, Any]:
@@ -224,8 +262,8 @@ def _finetuned(
     run: Apply,
     device: torch.device,
     events: Events,
-) -> tuple[Method, Tuned]:
-    """The method after the subject-specific step, with its gate."""
+) -> tuple[Method, Tuned, Volume]:
+    """The method after the subject-specific step, with its gate, and what it learned from."""
     if options.prior is None:
         raise BadInput("Fine-tuning needs a sharp scan of the subject.", "Give one as the prior.")
     model, card = method.network()
@@ -250,16 +288,14 @@ def _finetuned(
     )
     if options.gate:
         events.log(tuned.gate.sentence())
-    return method.tuned(tuned, options.gate), tuned
+    return method.tuned(tuned, options.gate), tuned, matched
 
 
 def _all_frames(
     series: Series,
     operator: KspaceCrop,
     acquired: LinearOperator | None,
-    method: Method,
-    options: SuperresOptions,
-    run: Apply,
+    sharpener: Sharpener,
     events: Events,
 ) -> tuple[np.ndarray, dict[str, float]]:
     """Every frame on the target grid, and the mean residuals against the acquired data.
@@ -267,22 +303,14 @@ def _all_frames(
     Args:
         acquired: how the frames came from the target grid; None: by something that is no operator.
     """
-    scale = intensity_scale(series.array, method.percentile)
-    network = None if method.model is None else run(method.model)
+    scale = intensity_scale(series.array, sharpener.method.percentile)
     result = np.empty((len(series), *operator.high.shape), dtype=np.float32)
     before, after = [], []
     for number in range(len(series)):
         events.check_cancelled()
         events.progress(number / len(series), f"frame {number + 1} of {len(series)}")
         low = torch.from_numpy(series.array[number].astype(np.float32)) / scale
-        image = _propose(low, operator, method, network)
-        if acquired is None:
-            first = last = math.nan
-        elif options.consistency and method.model is not None:
-            # Magnitudes are not negative; the restored data has the last word.
-            image, first, last = make_consistent(acquired, image.clamp(min=0), low)
-        else:
-            first = last = relative_residual(acquired, image, low)
+        image, first, last = sharpener(low, operator, acquired)
         before.append(first)
         after.append(last)
         result[number] = (image * scale).numpy()
@@ -293,23 +321,3 @@ def _all_frames(
         "residual_before": float(np.mean(before)),
         "residual_after": float(np.mean(after)),
     }
-
-
-def _propose(
-    low: Tensor,
-    operator: KspaceCrop,
-    method: Method,
-    network: Callable[[Tensor], Tensor] | None,
-) -> Tensor:
-    """One frame: network output, moved towards zero-filling as far as the gate says."""
-    if method.enlarges:
-        return network(low[None, None])[0, 0]
-    interpolated = method.interpolate(low, operator)
-    if network is None:
-        return interpolated
-    step = 1.0 if method.gate is None else method.gate.step
-    zero_filled = interpolated if method.upsample == "sinc" else operator.zero_fill(low)
-    if step == 0.0:
-        return zero_filled
-    proposal = network(interpolated[None, None])[0, 0]
-    return zero_filled + step * (proposal - zero_filled) if step < 1.0 else proposal
