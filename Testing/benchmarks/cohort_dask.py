@@ -32,11 +32,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import nibabel
-import numpy as np
-import psutil
-from scipy.ndimage import gaussian_filter
-
 from mriforge.cohort.batch import run_batch
 from mriforge.cohort.local import Engine, LocalEngine
 from mriforge.cohort.manifest import rows_of_table
@@ -64,6 +59,11 @@ class Watched:
 
 def make_cohort(folder: Path, count: int, seed: int) -> Path:
     """Ellipsoids with texture; the manifest."""
+    # Not at the top: workers import this file when they start, and again after a death.
+    import nibabel
+    import numpy as np
+    from scipy.ndimage import gaussian_filter
+
     lines = ["id,input,output"]
     where = np.moveaxis(np.indices((24, 24, 16)), 0, -1) / (24, 24, 16) - 0.5
     for number in range(count):
@@ -89,6 +89,8 @@ def rows_into(manifest: Path, name: str) -> list[Any]:
 
 def kill_workers(cluster: Any, out: Path, total: int, kills: int, seed: int, told: list) -> None:
     """Kills workers that have a row, when a random number of rows is done."""
+    import psutil
+
     rng = random.Random(seed)
     moments = sorted(rng.sample(range(total // 10, 8 * total // 10), kills))
     for moment in moments:
@@ -124,6 +126,8 @@ def account(name: str, out: BatchFolder, watched: Watched, workers: int) -> dict
 
 def check(rows: list[Any], watched: Watched, summary: dict[str, Any], out: BatchFolder) -> None:
     """Every row done exactly once, and table, report and files say the same."""
+    import nibabel
+
     wanted = sorted(row.id for row in rows)
     done = sorted(row for row, status in watched.ended if status == "done")
     assert done == wanted, "a row was told done twice, or not at all"

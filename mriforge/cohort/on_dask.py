@@ -7,12 +7,14 @@ is not run again. All workers need the same folders under the same names.
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 import queue
 import time
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Any
 
@@ -27,8 +29,30 @@ _POLL_S = 0.2
 _ASK_EVERY_S = 0.5
 _PATIENCE_S = 30.0
 _CONNECT_S = 15
+_COUNT_EVERY_S = 1.0
+_GATHER_S = 5
 _DEATHS = 5
 """So many workers may die under a row of our own cluster before it is given up."""
+
+
+class _Room:
+    """How many rows Dask is given at a time: as many as its workers have threads.
+
+    Given all at once it would share them out before it knows how long they take; what a dead worker
+    had would all go to the survivors, and the worker that replaces it would stay idle.
+    """
+
+    def __init__(self, client: Any) -> None:
+        self._client, self._threads, self._asked = client, 0, -math.inf
+
+    def for_rows(self, pending: int) -> int:
+        """Rows that may be under way while so many wait."""
+        if time.monotonic() - self._asked > _COUNT_EVERY_S:
+            self._threads = sum(self._client.nthreads().values())
+            self._asked = time.monotonic()
+        # One more, so that no worker waits for the next; not at the end, where it could stand
+        # behind a row that has just begun while other workers are idle.
+        return self._threads + (1 if pending > self._threads else self._threads == 0)
 
 
 class DaskEngine:
@@ -59,32 +83,36 @@ class DaskEngine:
             self._check_workers(client, folder, events)
             results: queue.SimpleQueue[Any] = queue.SimpleQueue()
             waiting: dict[str, tuple[Any, Task]] = {}
-
-            def submit(task: Task) -> None:
-                key = f"mriforge-{task.run}-{task.row.key}-{task.attempt}"
-                future = client.submit(
-                    run_on_worker, self._placed(task), key=key, pure=False,
-                    resources=self.resources or None,
-                )  # fmt: skip
-                waiting[key] = (future, task)
-                future.add_done_callback(results.put)
-
-            for task in tasks:
-                submit(task)
-            finished = 0
+            pending, room, finished = deque(tasks), _Room(client), 0
             try:
-                while waiting:
+                while pending or waiting:
+                    while pending and len(waiting) < room.for_rows(len(pending)):
+                        self._submit(client, pending.popleft(), results, waiting)
                     task, state = self._next(results, waiting)
                     if task is not None:
                         again = ended(task, state)
                         if again is not None:
-                            submit(again)
+                            pending.append(again)
                         finished += again is None
                     events.progress(finished / len(tasks), f"{finished} of {len(tasks)} rows")
                     events.check_cancelled()
             finally:
                 if waiting:
                     self._wind_down(folder, tasks[0].run, results, waiting)
+
+    def _submit(
+        self,
+        client: Any,
+        task: Task,
+        results: queue.SimpleQueue[Any],
+        waiting: dict[str, tuple[Any, Task]],
+    ) -> None:
+        key = f"mriforge-{task.run}-{task.row.key}-{task.attempt}"
+        claim = self.resources or None
+        future = client.submit(run_on_worker, self._placed(task), key=key, pure=False,
+                               resources=claim)  # fmt: skip
+        waiting[key] = (future, task)
+        future.add_done_callback(results.put)
 
     def _placed(self, task: Task) -> Task:
         """Cores and cards of our own cluster; elsewhere whoever starts the workers says."""
@@ -106,8 +134,14 @@ class DaskEngine:
         if entry is None:
             return None, None
         task = entry[1]
-        if future.status == "finished":
-            return task, future.result()
+        if future.status in ("finished", "pending"):
+            # A result may be lost with the worker that holds it; the row then goes to another
+            # worker, which finds it done.
+            with suppress(TimeoutError):
+                return task, future.result(timeout=_GATHER_S)
+            waiting[future.key] = entry
+            future.add_done_callback(results.put)
+            return None, None
         if future.status != "error":
             raise Failed(
                 "The Dask scheduler is gone.",
