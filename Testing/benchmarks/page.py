@@ -135,7 +135,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "tiling": Benchmark(
         "A network on a whole volume",
         "tiling.py",
-        sized("--shape 64 96 96 --patch 64"),
+        sized("--shape 64 112 112 --patch 64"),
         needs=("monai",),
     ),
     "ssim": Benchmark(
@@ -191,7 +191,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "scaling": Benchmark(
         "Growth",
         "scaling.py",
-        sized("--edges 32,48,64,96 --frames 1,2,4,8 --rows 2 --repeats 2"),
+        sized("--edges 32,64,96 --frames 1,4,16 --rows 2 --repeats 2"),
     ),
     "gpu": Benchmark("Graphics card", "gpu.py", sized("", threads=False), clock=False),
 }

@@ -156,7 +156,7 @@ def by_processes(arguments: argparse.Namespace) -> list[Ratio]:
         str(count): (lambda n=count: batch_seconds(arguments.rows, n))
         for count in arguments.processes
     }
-    seconds = interleaved(ways, arguments.repeats, warm_up=False)
+    seconds = interleaved(ways, max(1, arguments.repeats // 2), warm_up=False)
     print(f"\n| processes | wall s of {arguments.rows} rows |\n|---|---|")
     for count, taken in seconds.items():
         print(f"| {count} | {taken:.3g} |")

@@ -53,6 +53,11 @@ WHOLE = "one pass of the plain network"
 DEFAULT, EXACT, BLENDED = "default", "exact tiles", "blended tiles"
 MONAI = {"constant": 0.25, "gaussian": 0.25, "gaussian, half": 0.5}
 """Name of a way of MONAI to the share of a window that its neighbour sees, too."""
+LABELS = {
+    "constant": "windows share 1/4, constant weights",
+    "gaussian": "windows share 1/4, Gaussian weights",
+    "gaussian, half": "windows share 1/2, Gaussian weights",
+}
 FIRST = "MONAI, constant"
 QUANTITIES = (
     ("s", "time", "seconds"),
@@ -169,7 +174,7 @@ def ratios(found: dict[str, dict[str, float]]) -> list[Ratio]:
         for other, figures in theirs.items():
             if other != FIRST and name != DEFAULT:
                 continue
-            head, label = f"U-Net on a volume, {said[name]}", f"MONAI, {other[7:]} weights"
+            head, label = f"U-Net on a volume, {said[name]}", f"MONAI, {LABELS[other[7:]]}"
             for unit, quantity, key in QUANTITIES:
                 if key in figures:
                     pair = row[key], figures[key]

@@ -170,7 +170,7 @@ def test_tiling_of_ours_agrees_with_one_pass() -> None:
     theirs = {"seconds": 2.0, "mib": 40.0, "difference": 1e-3}
     rows = tiling.ratios({"default": figures, "MONAI, constant": theirs})
     assert [row.ratio for row in rows] == [0.5, 0.25, pytest.approx(1e-4)]
-    assert rows[0].peer == "MONAI, constant weights"
+    assert rows[0].peer == "MONAI, windows share 1/4, constant weights"
 
 
 def test_without_a_graphics_card_it_says_so(tmp_path: Path, monkeypatch, capsys) -> None:
