@@ -1,15 +1,17 @@
 """Sixty subjects through Dask, two of four workers killed on the way: what is lost, what it costs.
 
-    python Testing/benchmarks/cohort_dask.py [--rows 60] [--reference 60] [--workers 4] [--kills 2]
+    python Testing/benchmarks/cohort_dask.py [--rows 60] [--workers 4] [--kills 2] [--wait S]
 
 Two measurements, one after the other:
 
 reference   as many processes of the local engine, nobody dies
 Dask        two workers, chosen at random among those that have a row, are killed at random moments
 
-Rows are real jobs (`degrade`, a simulated head of 24 x 24 x 16 voxels). Most of their time is the
-start of a process, which needs a processor; so on a machine with fewer cores than workers, or with
-other work, rows take longer the more of them run at once. Perfect division is therefore measured
+Rows are real jobs (`degrade`, a simulated head of 24 x 24 x 16 voxels) or, with `--wait S`, a light
+command that waits S seconds, as a row on a graphics card or another machine would, and copies the
+image. Most of the time of the real ones is the start of a process, which needs a processor; so on a
+machine with fewer cores than workers, or with other work, rows take longer the more of them run at
+once. Perfect division is therefore measured
 under the same load: the sum of the times of the rows *of that run*, divided by the number of
 workers. A run's ratio to it is 1 when no worker ever waits and nothing is done twice. What deaths
 and Dask cost together is also told as the ratio of both runs' times per row. The time of a run is
@@ -25,6 +27,7 @@ import json
 import os
 import random
 import signal
+import sys
 import tempfile
 import threading
 import time
@@ -38,6 +41,32 @@ from mriforge.cohort.manifest import rows_of_table
 from mriforge.cohort.on_dask import DaskEngine
 from mriforge.cohort.rows import Common
 from mriforge.cohort.state import BatchFolder
+
+JOB = """
+import shutil, time
+from dataclasses import dataclass
+from mriforge.io.atomic import atomic_path
+from mriforge.jobs.options import option
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    input: str = option("input", "image", positional="IN")
+    output: str = option("output", "copy", positional="OUT")
+    seconds: float = option("number", "wait", at_least=0)
+
+def run(options, events):
+    until = time.monotonic() + options.seconds
+    while time.monotonic() < until:
+        events.check_cancelled()
+        time.sleep(0.05)
+    with atomic_path(options.output) as partial:
+        shutil.copyfile(options.input, partial)
+    return {"output": options.output, "seconds": options.seconds}
+"""
+SITE = """
+from mriforge.jobs import COMMANDS, Command
+COMMANDS["wait"] = Command("wait_job", "wait")
+"""
 
 
 class Watched:
@@ -79,11 +108,25 @@ def make_cohort(folder: Path, count: int, seed: int) -> Path:
     return manifest
 
 
-def rows_into(manifest: Path, name: str) -> list[Any]:
+def know_waiting(folder: Path) -> None:
+    """Makes this process and those that it starts know the command ``wait``."""
+    from mriforge.jobs import COMMANDS, Command
+
+    (folder / "wait_job.py").write_text(JOB)
+    (folder / "sitecustomize.py").write_text(SITE)
+    sys.path.insert(0, str(folder))
+    places = [str(folder), str(Path(__file__).resolve().parents[2])]
+    os.environ["PYTHONPATH"] = os.pathsep.join(places)
+    COMMANDS["wait"] = Command("wait_job", "wait")
+
+
+def rows_into(manifest: Path, name: str, wait: float) -> list[Any]:
     """The manifest's rows, with results in a folder of that name."""
     text = manifest.read_text().replace("{}", name)
     own = manifest.with_name(f"{name}.csv")
     own.write_text(text)
+    if wait > 0:
+        return rows_of_table(own, "wait", Common({"seconds": str(wait)}))
     return rows_of_table(own, "degrade", Common({"keep": "0.25"}))
 
 
@@ -139,7 +182,7 @@ def check(rows: list[Any], watched: Watched, summary: dict[str, Any], out: Batch
     assert all(f"<td>{name}</td>" in page for name in wanted)
     assert f"{len(wanted)} rows: {len(wanted)} done" in page and "data:image/png" in page
     for row in rows:
-        assert nibabel.load(row.values["output"]).shape == (12, 12, 16)
+        assert nibabel.load(row.values["output"]).shape[2] == 16
 
 
 def main() -> None:
@@ -149,6 +192,7 @@ def main() -> None:
     parser.add_argument("--reference", type=int, help="rows of the reference (default: all)")
     parser.add_argument("--workers", type=int, default=4)
     parser.add_argument("--kills", type=int, default=2)
+    parser.add_argument("--wait", type=float, default=0.0, help="rows that wait so many seconds")
     parser.add_argument("--seed", type=int, default=0)
     wish = parser.parse_args()
     from distributed import LocalCluster
@@ -158,12 +202,14 @@ def main() -> None:
         manifest = make_cohort(folder, wish.rows, wish.seed)
         print(f"load before: {os.getloadavg()[0]:.1f} on {os.cpu_count()} processors")
 
-        rows = rows_into(manifest, "plain")[: wish.reference]
+        if wish.wait > 0:
+            know_waiting(folder)
+        rows = rows_into(manifest, "plain", wish.wait)[: wish.reference]
         out, plain = BatchFolder(folder / "plain-batch"), Watched(LocalEngine(wish.workers))
         run_batch(rows, out, plain)
         check(rows, plain, account("reference", out, plain, wish.workers), out)
 
-        rows = rows_into(manifest, "results-done")
+        rows = rows_into(manifest, "results-done", wish.wait)
         out = BatchFolder(folder / "dask-batch")
         told: list[tuple[int, str]] = []
         with LocalCluster(
