@@ -132,11 +132,13 @@ def test_workers_of_another_version_are_refused(cohort: Cohort, cluster, monkeyp
 
 SBATCH = """#!/bin/sh
 for script; do :; done
-sh "$script" >> "{log}" 2>&1 &
+cp "$script" "{log}.sh"
+sh "{log}.sh" >> "{log}" 2>&1 &
 echo "Submitted batch job $!"
 """
 
 
+@pytest.mark.long
 def test_the_slurm_script(cohort: Cohort, monkeypatch) -> None:
     """The script of the handbook, with an `sbatch` that starts the job at once on this machine."""
     pytest.importorskip("dask_jobqueue")
