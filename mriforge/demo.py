@@ -207,7 +207,10 @@ def _write_figures(levels: list[Level], out: Path, seconds: float) -> dict[str, 
     whole = {"seconds": seconds, "levels": {level.percent: level.figures for level in levels}}
     with atomic_path(out / "demo.json") as partial:
         partial.write_text(to_json(whole, indent=2), encoding="utf-8")
-    with atomic_path(out / "demo.csv") as partial, partial.open("w", newline="") as stream:
+    with (
+        atomic_path(out / "demo.csv") as partial,
+        partial.open("w", newline="", encoding="utf-8") as stream,
+    ):
         table = csv.writer(stream)
         table.writerow(["kept_percent", "method", *FIGURES])
         for level in levels:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +17,8 @@ from typing import Any
 import numpy as np
 
 from mriforge.errors import BadInput
+from mriforge.untrusted.arrays import load_arrays
+from mriforge.untrusted.texts import from_json
 from mriforge.volume import Grid
 
 FORMAT = "mriforge-factors-1"
@@ -137,12 +138,11 @@ class Factors:
             BadInput: not such a file, damaged, or of a later version.
         """
         try:
-            with np.load(path, allow_pickle=False) as file:
-                held = {name: file[name] for name in file.files}
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+            held = load_arrays(path)
+        except (OSError, ValueError) as error:
             raise BadInput(f"{path} is not a file of factors, or is damaged ({error}).") from error
         try:
-            about = json.loads(str(held["about"]))
+            about = from_json(str(held["about"]))
             if about["format"] != FORMAT:
                 raise BadInput(f"{path} is of another version ({about['format']}).")
             place = about["grid"]
@@ -152,8 +152,12 @@ class Factors:
                 tuple(place["origin_lps_mm"]),
                 tuple(place["direction_lps"]),
             )
-            return cls(
-                held["spatial"], held["temporal"], grid, held["inversion_times_s"], about["info"]
-            )
-        except (KeyError, TypeError, json.JSONDecodeError) as error:
+            spatial, temporal = held["spatial"], held["temporal"]
+            kinds = (spatial.dtype.kind, temporal.dtype.kind, held["inversion_times_s"].dtype.kind)
+            if kinds != ("c", "f", "f") or 0 in temporal.shape:
+                raise BadInput(f"The arrays of {path} are not factors.", "Reconstruct it again.")
+            return cls(spatial, temporal, grid, held["inversion_times_s"], dict(about["info"]))
+        except KeyError as error:
             raise BadInput(f"{path} lacks {error}; it is not a file of factors.") from error
+        except (TypeError, ValueError) as error:
+            raise BadInput(f"{path} is not a file of factors ({error}).") from error

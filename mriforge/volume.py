@@ -19,6 +19,9 @@ import numpy as np
 from mriforge.errors import BadInput
 
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+_SPACING_MM = (1e-6, 1e6)
+_FARTHEST_MM = 1e9
+"""No scanner makes smaller or larger voxels, or puts them farther away; damaged headers do."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,8 @@ class Grid:
         direction: 3x3, row-major; column ``a`` is the LPS unit vector of stored axis ``a``.
 
     Raises:
-        BadInput: when spacing is not positive and finite, or direction is not orthonormal.
+        BadInput: when spacing is not positive, or spacing or origin is not a length that can be
+            (1e-6 to 1e6 mm, and 1e9 mm), or direction is not orthonormal.
     """
 
     shape: tuple[int, int, int]
@@ -41,25 +45,41 @@ class Grid:
     direction: tuple[float, ...] = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "shape", tuple(int(n) for n in self.shape))
-        object.__setattr__(self, "spacing", tuple(float(s) for s in self.spacing))
-        object.__setattr__(self, "origin", tuple(float(o) for o in self.origin))
-        flat = np.asarray(self.direction, dtype=float).reshape(-1)
-        object.__setattr__(self, "direction", tuple(flat.tolist()))
+        try:
+            object.__setattr__(self, "shape", tuple(int(n) for n in self.shape))
+            object.__setattr__(self, "spacing", tuple(float(s) for s in self.spacing))
+            object.__setattr__(self, "origin", tuple(float(o) for o in self.origin))
+            flat = np.asarray(self.direction, dtype=float).reshape(-1)
+            object.__setattr__(self, "direction", tuple(flat.tolist()))
+        except (TypeError, ValueError, OverflowError) as error:
+            raise BadInput(f"The geometry is not made of numbers ({error}).") from error
         if len(self.shape) != 3 or min(self.shape) < 1:
             raise BadInput(f"A volume needs three axes of at least one voxel, not {self.shape}.")
-        if not all(np.isfinite(s) and s > 0 for s in self.spacing):
-            raise BadInput(
-                f"The voxel size {self.spacing} mm is not positive.",
-                "Correct the header of the file.",
-            )
-        if not np.all(np.isfinite(self.origin)) or len(flat) != 9:
-            raise BadInput("The image position in the header is not finite.")
+        self._check_numbers()
         matrix = self.direction_matrix
         if not np.allclose(matrix.T @ matrix, np.eye(3), atol=1e-3):
             raise BadInput(
                 "The image axes are not perpendicular (sheared grid).",
                 "Resample the image to a rectangular grid first.",
+            )
+
+    def _check_numbers(self) -> None:
+        if (len(self.spacing), len(self.origin), len(self.direction)) != (3, 3, 9):
+            raise BadInput("A grid needs three voxel sizes, three positions and nine cosines.")
+        if not all(np.isfinite(s) and s > 0 for s in self.spacing):
+            raise BadInput(
+                f"The voxel size {self.spacing} mm is not positive.",
+                "Correct the header of the file.",
+            )
+        if not all(_SPACING_MM[0] <= s <= _SPACING_MM[1] for s in self.spacing):
+            raise BadInput(
+                f"The voxel size {self.spacing} mm cannot be.", "Correct the header of the file."
+            )
+        if not np.all(np.isfinite(self.origin)):
+            raise BadInput("The image position in the header is not finite.")
+        if max(map(abs, self.origin)) > _FARTHEST_MM:
+            raise BadInput(
+                f"The image position {self.origin} mm cannot be.", "Correct the header of the file."
             )
 
     @property
@@ -205,6 +225,8 @@ class Series:
             raise BadInput(
                 f"{self.array.shape[0]} frames need as many times, not {self.times.size}."
             )
+        if not np.isfinite(self.times).all():
+            raise BadInput("The times of the frames are not all numbers.")
 
     def __len__(self) -> int:
         return self.array.shape[0]

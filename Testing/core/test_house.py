@@ -41,7 +41,9 @@ LEVELS = [
     {"physics", "networks", "device", "allocator"},
     {"factors", "rawdata", "anatomy"},
     {"volume"},
+    {"untrusted"},
     {"events"},
+    {"memory"},
     {"errors"},
     {"__init__"},
 ]

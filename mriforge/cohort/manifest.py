@@ -12,9 +12,6 @@ not given. Separated by commas, semicolons or (``.tsv``) tabs.
 
 from __future__ import annotations
 
-import csv
-import json
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -31,6 +28,7 @@ from mriforge.cohort.rows import (
     stem_of,
 )
 from mriforge.errors import BadInput
+from mriforge.untrusted.texts import csv_rows, from_json, from_toml
 
 _OURS = ("id", "command")
 
@@ -44,7 +42,8 @@ def read_settings(path: str | Path) -> dict[str, Any]:
     path = Path(path)
     try:
         text = path.read_text(encoding="utf-8-sig")
-        tree = tomllib.loads(text) if path.suffix.lower() == ".toml" else json.loads(text)
+        is_toml = path.suffix.lower() == ".toml"
+        tree = from_toml(text) if is_toml else from_json(text, once=True)
     except (OSError, ValueError) as error:
         raise BadInput(f"The settings {path} cannot be read ({error}).") from error
     if not isinstance(tree, Mapping):
@@ -66,23 +65,26 @@ def read_table(path: str | Path) -> list[tuple[int, dict[str, str]]]:
         raise BadInput(f"{path} is not a text file.", "Save the table as CSV (UTF-8).") from error
     except OSError as error:
         raise BadInput(f"The manifest {path} cannot be read ({error.strerror}).") from error
-    reader = csv.reader(text.splitlines(), delimiter=_delimiter(path, text))
-    heads = [head.strip() for head in next(reader, [])]
+    try:
+        (_, first), *others = list(csv_rows(text, _delimiter(path, text))) or [(0, [])]
+    except ValueError as error:
+        raise BadInput(f"{path} is no table: {error}.", "Save it as CSV (UTF-8).") from error
+    heads = [head.strip() for head in first]
     if "id" not in heads:
         raise BadInput(f"{path} has no column 'id'.", "The first line names the columns.")
     twice = {head for head in heads if heads.count(head) > 1 or not head}
     if twice:
         raise BadInput(f"{path} has the column '{min(twice)}' twice, or one without a name.")
     rows = []
-    for cells in reader:
+    for line, cells in others:
         if not any(text.strip() for text in cells):
             continue
         if len(cells) > len(heads):
             raise BadInput(
-                f"{path}, line {reader.line_num}: {len(cells)} cells for {len(heads)} columns.",
+                f"{path}, line {line}: {len(cells)} cells for {len(heads)} columns.",
                 "Put texts that hold the separator in quotation marks.",
             )
-        rows.append((reader.line_num, dict(zip(heads, map(str.strip, cells), strict=False))))
+        rows.append((line, dict(zip(heads, map(str.strip, cells), strict=False))))
     if not rows:
         raise BadInput(f"{path} has no rows.", "One line below the names is one run.")
     return rows

@@ -14,7 +14,6 @@ Files are replaced as a whole, so a kill at any moment costs at most the rows th
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 import uuid
 from collections.abc import Callable, Iterator
@@ -28,6 +27,7 @@ from mriforge.cohort.content import Content, content_of, differs, settings_of
 from mriforge.errors import BadInput, Cancelled
 from mriforge.events import to_json
 from mriforge.io.atomic import atomic_path
+from mriforge.untrusted.texts import from_json
 
 RUNNING, DONE, FAILED, CANCELLED = "running", "done", "failed", "cancelled"
 TABLE, FIGURES, REPORT = "summary.csv", "summary.json", "report.html"
@@ -69,6 +69,18 @@ class State:
     attempts: int = 0
     place: str = ""
     ended: float = 0.0
+
+    def is_whole(self) -> bool:
+        """Whether its entries are of the types they should be (the file may be damaged)."""
+        tables = (self.settings, self.inputs, self.outputs)
+        contents = [*dict(self.inputs).values(), *dict(self.outputs).values()]
+        return (
+            all(isinstance(table, dict) for table in tables)
+            and all(c is None or (isinstance(c, dict) and "size" in c) for c in contents)
+            and all(t is None or isinstance(t, dict) for t in (self.result, self.error))
+            and all(isinstance(n, int | float) for n in (self.seconds, self.attempts, self.ended))
+            and all(isinstance(t, str) for t in (self.status, self.run, self.version, self.place))
+        )
 
     def why_again(self, options: Any, files: list[str]) -> str:
         """Why a row has to run, as half a sentence; empty: it is finished.
@@ -115,9 +127,10 @@ class BatchFolder:
     def read(self, key: str) -> State | None:
         """A row's state; None when it never ran or its file is of another kind."""
         try:
-            tree = json.loads(self.state_path(key).read_text(encoding="utf-8"))
+            tree = from_json(self.state_path(key).read_bytes())
             known = {item.name for item in dataclasses.fields(State)}
-            return State(**{name: value for name, value in tree.items() if name in known})
+            state = State(**{name: value for name, value in tree.items() if name in known})
+            return state if state.is_whole() else None
         except (OSError, ValueError, TypeError, AttributeError):
             return None
 
@@ -139,15 +152,16 @@ class BatchFolder:
     def is_over(self, run: str) -> bool:
         """Whether a run was stopped, or another has begun since."""
         try:
-            told = json.loads((self.path / "run.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            told = dict(from_json((self.path / "run.json").read_bytes()))
+        except (OSError, ValueError, TypeError):
             # A network drive that is away for a moment is no reason to throw work away.
             return False
         return told.get("run") != run or bool(told.get("stop"))
 
     def _say(self, run: str, *, stop: bool) -> None:
         with atomic_path(self.path / "run.json") as partial:
-            partial.write_text(to_json({"run": run, "stop": stop, "version": __version__}))
+            text = to_json({"run": run, "stop": stop, "version": __version__})
+            partial.write_text(text, encoding="utf-8")
 
     @contextmanager
     def whole(self) -> Iterator[None]:

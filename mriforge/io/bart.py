@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import json
 import os
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ import numpy as np
 from mriforge.errors import BadInput
 from mriforge.io.atomic import atomic_path
 from mriforge.rawdata import RawData
+from mriforge.untrusted.texts import from_json, from_toml
 from mriforge.volume import Grid
 
 DIMENSIONS = 16
@@ -261,7 +261,7 @@ def _description(base: Path) -> Mapping[str, Any]:
             continue
         try:
             text = file.read_text(encoding="utf-8")
-            about = tomllib.loads(text) if ending == ".toml" else json.loads(text)
+            about = from_toml(text) if ending == ".toml" else from_json(text, once=True)
         except (ValueError, OSError) as error:
             raise BadInput(f"{file} is damaged ({error}).") from error
         if not isinstance(about, Mapping):

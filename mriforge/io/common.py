@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from mriforge.errors import BadInput, Cancelled, MRIForgeError
+from mriforge.untrusted.texts import from_json
 from mriforge.volume import Grid, Image, Series
 
 WHOLE = "The file may be damaged or cut off; copy or export it again."
@@ -114,8 +114,8 @@ def described(text: str | bytes | None) -> dict[str, Any]:
     if not text:
         return {}
     try:
-        content = json.loads(text)
-    except (ValueError, UnicodeDecodeError):
+        content = from_json(text)
+    except ValueError:
         return {}
     inner = content.get(_CONTAINER) if isinstance(content, dict) else None
     return inner if isinstance(inner, dict) else {}
@@ -129,7 +129,7 @@ def exact_grid(grid: Grid, text: dict[str, Any], tolerance_mm: float = 1e-3) -> 
     try:
         known = text["grid"]
         better = Grid(known["shape"], known["spacing"], known["origin"], known["direction"])
-    except (KeyError, TypeError, ValueError, BadInput):
+    except (KeyError, TypeError, BadInput):
         return grid
     return better if better.matches(grid, tolerance_mm) else grid
 
@@ -139,7 +139,13 @@ def known_times(text: dict[str, Any], frames: int) -> tuple[np.ndarray, str, str
     times = text.get("times")
     if not isinstance(times, list) or len(times) != frames:
         return None
-    return np.asarray(times, dtype=float), str(text["time_name"]), str(text["time_unit"])
+    try:
+        values = np.asarray(times, dtype=float)
+    except (TypeError, ValueError):
+        return None
+    if values.shape != (frames,) or not np.isfinite(values).all():
+        return None
+    return values, str(text.get("time_name", "time")), str(text.get("time_unit", "s"))
 
 
 def known_metadata(text: dict[str, Any]) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from mriforge.io.common import (
     real_native,
     storable,
 )
+from mriforge.io.itk_header import check_meta, check_nrrd
 from mriforge.volume import Grid, Image, Series, Volume
 
 _KEY = "mriforge"
@@ -38,6 +39,7 @@ def read_itk(path: Path) -> Image:
     """A volume, or a series where the file has a list or time axis."""
     import SimpleITK as sitk
 
+    (check_nrrd if _is_nrrd(path) else check_meta)(path)
     reader = sitk.ImageFileReader()
     reader.SetImageIO("NrrdImageIO" if _is_nrrd(path) else "MetaImageIO")
     reader.SetFileName(str(path))

@@ -6,8 +6,11 @@ NIfTI-1 keeps positions in single precision, only equal time steps and 80 letter
 
 from __future__ import annotations
 
+import gzip
 import json
+import os
 from pathlib import Path
+from struct import pack, unpack_from
 from typing import Any
 
 import numpy as np
@@ -23,18 +26,23 @@ from mriforge.io.common import (
     rescaled,
     storable,
 )
+from mriforge.io.formats import suffix
+from mriforge.untrusted.sizes import DEFLATED, bytes_of, refuse_more_than_held
 from mriforge.volume import Grid, Image, Series, Volume
 
 _COMMENT = 6
 _SPACE_MM = {"mm": 1.0, "meter": 1000.0, "micron": 1e-3, "unknown": 1.0}
 _TIME_UNITS = {"sec": ("s", 1.0), "msec": ("ms", 1.0), "usec": ("ms", 1e-3)}
 _LARGEST_NIFTI1 = 32767
+_PACKED = (".nii.gz", ".mgz", ".hdr.gz", ".img.gz")
+_LONGEST_EXTENSION = 64 << 20
 
 
 def read_nifti(path: Path) -> Image:
     """A volume, or a series where the file has four axes; integers stay as stored."""
     import nibabel
 
+    _check_extensions(path)
     image = nibabel.load(path)
     header = image.header
     if not isinstance(image, (nibabel.Nifti1Image, nibabel.Nifti1Pair)):
@@ -115,6 +123,7 @@ def _voxels(image: Any, scaling: tuple[float, float]) -> tuple[np.ndarray, dict[
             "Save one image, or one time series of images, for each file.",
         )
     unscaled = getattr(image.dataobj, "get_unscaled", None)
+    _check_size(image)
     raw = real_native(np.asanyarray(unscaled() if unscaled else image.dataobj))
     if len(shape) < 3:
         shape = (*shape, *(1,) * (3 - len(shape)))
@@ -123,6 +132,51 @@ def _voxels(image: Any, scaling: tuple[float, float]) -> tuple[np.ndarray, dict[
     if scaling != (1.0, 0.0):
         note["rescale"] = {"slope": scaling[0], "intercept": scaling[1]}
     return array, note
+
+
+def _check_size(image: Any) -> None:
+    """Refuses an image whose header says more voxels than its file can hold."""
+    held = Path(image.file_map["image"].filename)
+    stored, packed = image.dataobj, suffix(held) in _PACKED
+    size = held.stat().st_size - (0 if packed else int(stored.offset))
+    wanted = bytes_of(stored.shape, stored.dtype.itemsize)
+    refuse_more_than_held(held, wanted, size, ratio=DEFLATED if packed else 1)
+
+
+def _check_extensions(path: Path) -> None:
+    """Refuses header extensions that are longer than the file.
+
+    nibabel asks for the memory that an extension says it needs before it reads it.
+    """
+    packed = suffix(path) in _PACKED
+    with gzip.open(path) if packed else open(path, "rb") as file:
+        start = file.read(544)
+        order = next((o for o in "<>" if start[:4] in (pack(o + "i", 348), pack(o + "i", 540))), "")
+        if not order or len(start) < 352:
+            return
+        second = unpack_from(order + "i", start)[0] == 540
+        end = unpack_from(order + ("q" if second else "f"), start, 168 if second else 108)[0]
+        at = 540 if second else 348
+        file.seek(at)
+        flag = file.read(4)
+        at += 4
+        # Detached headers have no offset of voxels: their extensions go on to the end.
+        end = end if start[344:348] != b"ni1\0" and end > at else float("inf")
+        while flag[:1] not in (b"", b"\0") and at < end:
+            head = file.read(8)
+            if len(head) < 8:
+                return
+            size = unpack_from(order + "i", head)[0]
+            if size < 8 or (size > _LONGEST_EXTENSION and not packed and size > _left(file)):
+                raise BadInput(f"A header extension of {size} bytes cannot be.")
+            if size > _LONGEST_EXTENSION and packed:
+                raise BadInput(f"A header extension of {size} bytes is too long.")
+            file.seek(size - 8, os.SEEK_CUR)
+            at += size
+
+
+def _left(file: Any) -> int:
+    return os.fstat(file.fileno()).st_size - file.tell()
 
 
 def _times(header: Any, frames: int, unit: str) -> tuple[np.ndarray, str, str]:

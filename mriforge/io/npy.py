@@ -17,8 +17,10 @@ from typing import Any
 
 import numpy as np
 
-from mriforge.errors import BadInput
+from mriforge.errors import BadInput, MRIForgeError
 from mriforge.io.common import plain, real_native, storable
+from mriforge.untrusted.arrays import load_array
+from mriforge.untrusted.texts import from_json
 from mriforge.volume import Grid, Image, Series, Volume
 
 _EXAMPLE = '{"spacing": [1.0, 1.0, 3.0], "origin": [0, 0, 0], "direction": [1,0,0, 0,1,0, 0,0,1]}'
@@ -32,9 +34,7 @@ def sidecar(path: Path) -> Path:
 
 def read_npy(path: Path) -> Image:
     """A volume from three axes, a series from four."""
-    array = np.load(path, allow_pickle=False)
-    if not isinstance(array, np.ndarray):
-        raise BadInput("This is an archive of several arrays.", "Save one array as .npy.")
+    array = load_array(path)
     if array.dtype.kind == "c":
         raise BadInput(
             f"The array holds complex numbers (raw k-space data {array.shape}), not an image.",
@@ -53,8 +53,9 @@ def read_npy(path: Path) -> Image:
             f"The array has shape {array.shape}; an image has axes (z, y, x) or (t, z, y, x).",
             "Save it with three or four axes.",
         )
-    metadata = {**(known.get("metadata") or {}), "source": str(path), "format": "NumPy"}
     try:
+        about = dict(known.get("metadata") or {})
+        metadata = {**about, "source": str(path), "format": "NumPy"}
         grid = Grid(
             array.shape[-3:],
             known["spacing"],
@@ -64,12 +65,13 @@ def read_npy(path: Path) -> Image:
         if array.ndim == 3:
             return Volume(array, grid, metadata)
         times = known.get("times", range(len(array)))
-        name = known.get("time_name", "time" if "times" in known else "frame")
-        unit = known.get("time_unit", "s" if "times" in known else "")
+        name = str(known.get("time_name", "time" if "times" in known else "frame"))
+        unit = str(known.get("time_unit", "s" if "times" in known else ""))
         return Series(array, grid, np.asarray(times, dtype=float), name, unit, metadata)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError, BadInput) as error:
+        reason = error.message if isinstance(error, BadInput) else str(error)
         raise BadInput(
-            f"{beside} holds wrong values ({error}).", f"Example: {_EXAMPLE}."
+            f"{beside} holds wrong values ({reason:.200}).", f"Example: {_EXAMPLE}."
         ) from error
 
 
@@ -120,17 +122,19 @@ def _previous(final: Path) -> dict[str, Any] | None:
         known = _known(sidecar(final))
         known.pop("previous", None)
         if "crc32" not in known:
-            known["crc32"] = _crc(real_native(np.load(final, allow_pickle=False)))
-    except (BadInput, OSError, ValueError, EOFError):
+            known["crc32"] = _crc(real_native(load_array(final)))
+    except (MRIForgeError, OSError, ValueError, EOFError):
         return None
     return known
 
 
 def _known(beside: Path) -> dict[str, Any]:
     try:
-        known = json.loads(beside.read_text(encoding="utf-8"))
+        known = from_json(beside.read_bytes(), once=True)
     except (ValueError, OSError) as error:
-        raise BadInput(f"{beside} is not valid JSON ({error}).", f"Example: {_EXAMPLE}.") from error
+        raise BadInput(
+            f"{beside} is not valid JSON ({error!s:.200}).", f"Example: {_EXAMPLE}."
+        ) from error
     if not isinstance(known, dict) or "spacing" not in known:
         raise BadInput(f"{beside} does not give the voxel size.", f"Example: {_EXAMPLE}.")
     return known

@@ -11,7 +11,8 @@ The request file::
 
 from __future__ import annotations
 
-import json
+import math
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -24,6 +25,7 @@ from mriforge.errors import BadInput
 from mriforge.events import Control, Events, plain
 from mriforge.jobs.options import parse
 from mriforge.jobs.paths import check_paths
+from mriforge.untrusted.texts import from_json
 
 REQUEST_VERSION = 1
 
@@ -125,7 +127,10 @@ class Request:
         cancel_file, limit = data.get("cancel_file"), data.get("time_limit_s")
         if cancel_file is not None and not isinstance(cancel_file, str):
             raise BadInput("The 'cancel_file' of a request is a file name.")
-        if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int | float)):
+        if cancel_file is not None and not _is_path(cancel_file):
+            raise BadInput("The 'cancel_file' of a request is not the name of a file.")
+        usual = isinstance(limit, int | float) and not isinstance(limit, bool)
+        if limit is not None and not (usual and math.isfinite(limit)):
             raise BadInput("The 'time_limit_s' of a request is a number of seconds.")
         return cls(command, options, cancel_file, limit)
 
@@ -143,13 +148,22 @@ class Request:
         except UnicodeDecodeError as error:
             raise BadInput(f"The request {path} is not a text file.") from error
         try:
-            return cls.from_json(json.loads(text))
-        except json.JSONDecodeError as error:
+            tree = from_json(text, once=True)
+        except ValueError as error:
             raise BadInput(f"The request {path} is not JSON ({error}).") from error
+        return cls.from_json(tree)
 
     def control(self) -> Control:
         """The cancel switch that this request asks for."""
         return Control(self.cancel_file, self.time_limit_s)
+
+
+def _is_path(text: str) -> bool:
+    """Whether a system call can take it."""
+    try:
+        return b"\0" not in os.fsencode(text) and bool(text)
+    except ValueError:
+        return False
 
 
 def command_named(name: str) -> Command:

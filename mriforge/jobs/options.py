@@ -13,8 +13,8 @@ A command declares a keyword-only dataclass whose fields are made by :func:`opti
 from __future__ import annotations
 
 import dataclasses
-import math
 import re
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, field
 from difflib import get_close_matches
@@ -124,7 +124,8 @@ def _number_from_text(name: str, spec: Spec, text: str) -> float | int:
 
 
 def _number(name: str, spec: Spec, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    usual = isinstance(value, int | float) and not isinstance(value, bool)
+    if not (usual and abs(value) <= sys.float_info.max):
         raise BadInput(f"{label(name, spec)} needs a number, not {value!r}.")
     called = label(name, spec)
     if spec.above is not None and not value > spec.above:

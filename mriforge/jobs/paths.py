@@ -64,8 +64,9 @@ def _check_input(name: str, path: str) -> None:
         raise BadInput(
             f"There is no file or folder {path} ({name}).", "Check the name and the folder."
         ) from None
-    except OSError as error:
-        raise BadInput(f"{path} ({name}) cannot be read ({error.strerror}).") from error
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise BadInput(f"{path:.200} ({name}) cannot be read ({reason}).") from error
     if not os.access(path, os.R_OK):
         raise BadInput(f"{path} ({name}) cannot be read: you have no right to.")
 

@@ -8,7 +8,6 @@ beside it. A factors file of `recon` is mapped by irflash without forming its im
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from mriforge.events import Events, to_json
 from mriforge.jobs.device import chosen_device
 from mriforge.jobs.images import about, read_image, read_volume, write_image, write_text
 from mriforge.jobs.options import option
+from mriforge.untrusted.texts import from_json
 from mriforge.volume import Grid, Series, Volume
 
 if TYPE_CHECKING:
@@ -336,7 +336,7 @@ def _beside(path: str) -> dict[str, Any]:
     if sidecar is None or not sidecar.is_file():
         return {}
     try:
-        content = json.loads(sidecar.read_text(encoding="utf-8-sig"))
+        content = from_json(sidecar.read_bytes())
     except (OSError, ValueError) as error:
         raise BadInput(f"{sidecar}, beside the images, cannot be read ({error}).") from error
     return content if isinstance(content, dict) else {}

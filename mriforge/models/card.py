@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from mriforge.errors import MissingModel
+from mriforge.untrusted.texts import from_json
 
 FORMAT = 1
+_KINDS = {"str": str, "int": int, "dict": dict, "list": list}
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,9 @@ class ModelCard:
             depth axis of the network tensor).
         settings: the whole recipe as values, so that a model from a user's own recipe can be
             fine-tuned where that file is not; empty: the shipped recipe of that name.
+        ranges: what the images were like that it learned from, ``{name: [least, most]}``: those of
+            :func:`mriforge.metrics.noise.appearance`, ``spacing_mm`` in plane, ``slice_mm``, and
+            ``slices``, how many; empty: unknown.
         figures: validation figures of the weights, on held-out subjects.
         training: steps, seconds, how it ended, software; ``start``: the model that it began
             from (see :meth:`origin`), if there was one. ``trained_on`` then has what that saw too.
@@ -46,6 +51,7 @@ class ModelCard:
     trained_on: list[dict[str, Any]] = field(default_factory=list)
     input: dict[str, Any] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
+    ranges: dict[str, list[float]] = field(default_factory=dict)
     figures: dict[str, Any] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
     limits: str = ""
@@ -64,6 +70,14 @@ class ModelCard:
         found = {"name": self.name, "sha256": self.sha256}
         return {**found, **{k: self.training[k] for k in ("steps", "start") if k in self.training}}
 
+    def _check(self) -> None:
+        """Refuses entries of another type than they should have (TypeError)."""
+        for item in dataclasses.fields(self):
+            kind = _KINDS[str(item.type).partition("[")[0]]
+            value = getattr(self, item.name)
+            if not isinstance(value, kind) or isinstance(value, bool):
+                raise TypeError(f"'{item.name}' is {type(value).__name__}")
+
     @classmethod
     def read(cls, path: Path) -> ModelCard:
         """The card in a file.
@@ -72,9 +86,10 @@ class ModelCard:
             MissingModel: unreadable, not a card, or of a newer version of this program.
         """
         try:
-            tree = json.loads(path.read_text(encoding="utf-8"))
+            tree = from_json(path.read_bytes(), once=True)
             known = {f.name for f in dataclasses.fields(cls)}
             card = cls(**{key: value for key, value in tree.items() if key in known})
+            card._check()
         except (OSError, ValueError, TypeError, AttributeError) as error:
             raise MissingModel(
                 f"The model card {path} cannot be read.", "Copy the model's folder again."

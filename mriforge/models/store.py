@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mriforge.errors import BadInput, MissingModel
-from mriforge.io.atomic import atomic_directory
+from mriforge.errors import BadInput, Cancelled, MissingModel
+from mriforge.io.atomic import atomic_directory, atomic_path
 from mriforge.models.card import ModelCard
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 WEIGHTS = "model.safetensors"
 CARD = "card.json"
+_LARGEST_OPTION = 10_000
 
 
 @dataclass(frozen=True)
@@ -126,7 +127,7 @@ def load_model(name: str | Path | ModelFolder) -> tuple[nn.Module, ModelCard]:
     Raises:
         MissingModel: not found, damaged, or its weights do not fit its network.
     """
-    from safetensors import SafetensorError
+    import torch
     from safetensors.torch import load_file
 
     from mriforge.networks.registry import build
@@ -135,18 +136,48 @@ def load_model(name: str | Path | ModelFolder) -> tuple[nn.Module, ModelCard]:
     verify_model(model)
     card = model.card
     try:
+        _refuse_strange(card.network_options)
+        # Before any memory is asked for: how large the network would be, and are the weights.
+        with torch.device("meta"):
+            planned = build(card.network, **card.network_options).state_dict()
+        _compare(model.weights, {name: tuple(tensor.shape) for name, tensor in planned.items()})
         network = build(card.network, **card.network_options)
         weights = {
             n: t.float() if t.is_floating_point() else t
             for n, t in load_file(model.weights).items()
         }
+        if not all(bool(t.isfinite().all()) for t in weights.values() if t.is_floating_point()):
+            raise ValueError("weights that are not numbers")
         network.load_state_dict(weights)
-    except (RuntimeError, TypeError, SafetensorError, BadInput) as error:
+    except Cancelled:
+        raise
+    except Exception as error:
+        # Networks take their options as they come, and fail in as many ways.
         raise MissingModel(
             f"The weights {model.weights} do not fit the network '{card.network}'.",
             "Copy the model's folder again, or update MRIForge.",
         ) from error
     return network.eval(), card
+
+
+def _refuse_strange(value: Any) -> None:
+    """Refuses options that would build a network without end."""
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    for item in inner:
+        _refuse_strange(item)
+    if isinstance(value, int | float) and not abs(value) <= _LARGEST_OPTION:
+        raise ValueError(f"the option {value}")
+
+
+def _compare(weights: Path, planned: dict[str, tuple[int, ...]]) -> None:
+    """Refuses weights of other names or shapes, by their header alone (ValueError)."""
+    from safetensors import safe_open
+
+    with safe_open(weights, framework="pt") as handle:
+        held = {name: tuple(handle.get_slice(name).get_shape()) for name in handle.keys()}  # noqa: SIM118
+    if held != planned:
+        name = next(n for n in [*planned, *held] if planned.get(n) != held.get(n))
+        raise ValueError(f"'{name}' is {held.get(name)}, not {planned.get(name)}")
 
 
 def save_model(
@@ -182,6 +213,19 @@ def save_model(
         (partial / WEIGHTS).chmod(0o644)  # safetensors makes it private
         (partial / CARD).write_text(card.to_json(), encoding="utf-8")
     return ModelFolder(folder, card)
+
+
+def write_card(model: ModelFolder, card: ModelCard) -> ModelFolder:
+    """Replaces the card of a model; its weights stay as they are.
+
+    Raises:
+        BadInput: the folder cannot be written, or the card is of other weights.
+    """
+    if card.sha256 != model.card.sha256:
+        raise BadInput(f"The card is not of the weights in {model.path}.")
+    with atomic_path(model.path / CARD) as partial:
+        partial.write_text(card.to_json(), encoding="utf-8")
+    return ModelFolder(model.path, card)
 
 
 def add_model(source: str | Path, name: str | None = None) -> ModelFolder:

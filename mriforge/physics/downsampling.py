@@ -21,6 +21,7 @@ from torch import Tensor
 from mriforge.errors import BadInput
 from mriforge.physics.operator import LinearOperator
 from mriforge.physics.solve import cgls
+from mriforge.untrusted.texts import from_json
 from mriforge.volume import Grid
 
 FORMAT = "mriforge-kernel-1"
@@ -134,7 +135,7 @@ def read_kernel(path: str | Path) -> DownsamplingKernel:
         BadInput: there is none, or it holds something else.
     """
     try:
-        tree = json.loads(Path(path).read_text(encoding="utf-8-sig"))
+        tree = from_json(Path(path).read_bytes(), once=True)
     except FileNotFoundError:
         raise BadInput(f"There is no downsampling kernel {path}.", "Check the name.") from None
     except (OSError, ValueError) as error:

@@ -16,6 +16,7 @@ from scipy.special import erf
 from torch import Tensor
 
 from mriforge.errors import BadInput
+from mriforge.untrusted.arrays import load_array
 
 FWHM_PER_SIGMA = 2 * math.sqrt(2 * math.log(2))
 
@@ -105,7 +106,7 @@ def read_profile(path: str | Path, voxel_mm: float) -> Profile:
 def _read_table(path: Path) -> np.ndarray:
     try:
         if path.suffix == ".npy":
-            table = np.load(path, allow_pickle=False)
+            table = load_array(path)
         else:
             lines = path.read_text(encoding="utf-8-sig").replace(",", " ").replace(";", " ")
             rows = [line.split("#")[0].split() for line in lines.splitlines()]

@@ -12,13 +12,13 @@ values that differ. ``load_recipe("mdcn:no_dilation")`` is one; its name becomes
 from __future__ import annotations
 
 import json
-import tomllib
 from pathlib import Path
 from typing import Any
 
 from mriforge.errors import BadInput
 from mriforge.recipes.build import build
 from mriforge.recipes.schema import FinetuneSpec, Recipe
+from mriforge.untrusted.texts import from_toml
 
 FOLDER = Path(__file__).resolve().parent
 
@@ -101,8 +101,8 @@ def parse_recipe(text: str, where: str = "recipe", variant: str = "") -> Recipe:
 def _tree(text: str, where: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """The recipe's own values, and what its variants change."""
     try:
-        tree = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+        tree = from_toml(text)
+    except ValueError as error:
         raise BadInput(f"The recipe {where} is not valid TOML: {error}.") from error
     variants = tree.pop("variants", {})
     if not isinstance(variants, dict) or not all(isinstance(v, dict) for v in variants.values()):

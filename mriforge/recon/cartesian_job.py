@@ -14,6 +14,7 @@ from mriforge.errors import BadInput
 from mriforge.events import Events, plain
 from mriforge.io.atomic import atomic_path
 from mriforge.recon.cartesian import reconstruct_cartesian
+from mriforge.untrusted.arrays import load_array
 from mriforge.volume import Grid, Volume
 
 
@@ -28,8 +29,8 @@ def read_kspace(path: str) -> np.ndarray:
 
         return read_cartesian(path)
     try:
-        array = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+        array = load_array(path)
+    except (OSError, ValueError) as error:
         raise BadInput(f"{path} cannot be read as a NumPy array ({error}).") from error
     if array.ndim != 3 or not np.iscomplexobj(array):
         raise BadInput(

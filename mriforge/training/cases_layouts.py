@@ -11,7 +11,6 @@ ours. AMOS (Ji et al. 2022): the same without channels, MR from number 501 on, h
 from __future__ import annotations
 
 import dataclasses
-import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +20,7 @@ from mriforge.anatomy import ORGANS
 from mriforge.errors import BadInput
 from mriforge.training.cases import SIMULATED, Case, cases_of_manifest
 from mriforge.training.data import manifest_rows
+from mriforge.untrusted.texts import from_json
 
 ANATOMIES = "anatomies.json"
 MANIFESTS = ("cases.json", "cases.csv")
@@ -114,7 +114,7 @@ def _nnunet(folder: Path) -> list[Case]:
 
 def _description(path: Path) -> dict[str, Any]:
     try:
-        about = json.loads(path.read_text(encoding="utf-8-sig"))
+        about = from_json(path.read_bytes())
     except (OSError, ValueError) as error:
         raise BadInput(
             f"{path} is not valid JSON ({error}).", "Copy the data set again."

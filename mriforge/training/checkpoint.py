@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from mriforge.errors import BadInput
 from mriforge.io.atomic import atomic_path
+from mriforge.untrusted.texts import from_json
 
 _FORMAT = "mriforge-checkpoint-1"
 
@@ -39,7 +40,10 @@ def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             if header.get("format") != _FORMAT:
                 raise BadInput(f"{path} is not a checkpoint of this program.")
             tensors = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118
-            return tensors, json.loads(header["state"])
+            state = from_json(header["state"])
+            if not isinstance(state, dict):
+                raise ValueError("no state")
+            return tensors, state
     except (OSError, SafetensorError, ValueError, KeyError) as error:
         raise BadInput(
             f"The checkpoint {path} cannot be read.", "Delete it and start the training anew."

@@ -17,7 +17,6 @@ A folder in place of a manifest is read as one of :mod:`mriforge.training.layout
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import json
 import os
@@ -31,6 +30,7 @@ import numpy as np
 from mriforge.errors import BadInput
 from mriforge.events import Events
 from mriforge.io.atomic import atomic_path
+from mriforge.untrusted.texts import csv_entries, from_json
 from mriforge.volume import Image, as_series
 
 SPLITS = ("train", "validation")
@@ -169,9 +169,12 @@ def manifest_rows(path: Path, name: str, example: str) -> list[dict[str, Any]]:
     except (OSError, UnicodeDecodeError) as error:
         raise BadInput(f"The manifest {path} cannot be read.", "Check the path.") from error
     if path.suffix.lower() == ".csv":
-        return list(csv.DictReader(text.splitlines()))
+        try:
+            return csv_entries(text)
+        except ValueError as error:
+            raise BadInput(f"The manifest {path} is no table: {error}.") from error
     try:
-        tree = json.loads(text)
+        tree = from_json(text, once=True)
     except ValueError as error:
         raise BadInput(f"The manifest {path} is neither CSV nor valid JSON: {error}.") from error
     rows = tree.get(name) if isinstance(tree, dict) else tree
@@ -181,9 +184,22 @@ def manifest_rows(path: Path, name: str, example: str) -> list[dict[str, Any]]:
 
 
 def beside(manifest: Path, text: str) -> Path:
-    """A path in a manifest: relative to it, with variables and the home folder replaced."""
-    path = Path(os.path.expandvars(text.strip())).expanduser()
-    return path if path.is_absolute() else manifest.parent / path
+    """A path in a manifest: relative to it, with variables and the home folder replaced.
+
+    Raises:
+        BadInput: no path of any file: too long, or without permission to look.
+    """
+    path = Path(os.path.expanduser(os.path.expandvars(text.strip())))
+    path = path if path.is_absolute() else manifest.parent / path
+    try:
+        path.exists()
+    except (OSError, ValueError) as error:
+        raise BadInput(
+            f"The manifest {manifest} names {text[:80]!r}, which cannot be a path "
+            f"({getattr(error, 'strerror', '') or error}).",
+            "Correct it.",
+        ) from error
+    return path
 
 
 def _entry(row: dict, number: int, manifest: Path) -> Entry:

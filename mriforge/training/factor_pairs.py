@@ -8,7 +8,6 @@ beside ``<name>_scale`` ``(L,)`` that multiplies it. A manifest lists them (see
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +20,7 @@ from torch import Tensor
 from mriforge.errors import BadInput
 from mriforge.io.atomic import atomic_path
 from mriforge.training.data import Entry, read_manifest
+from mriforge.untrusted.arrays import load_arrays
 
 MANIFEST = "pairs.json"
 LABELS = {"iterative": "label", "truth": "truth"}
@@ -135,14 +135,12 @@ def read_pair(path: str | Path, names: tuple[str, ...]) -> dict[str, np.ndarray]
         BadInput: not such a file, damaged, without one of the arrays, or of shapes that differ.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
-            missing = [name for name in names if name not in file.files]
-            if missing:
-                raise BadInput(
-                    f"{path} has no '{missing[0]}'.", f"It holds {', '.join(file.files)}."
-                )
-            found = {name: _complex(file, name) for name in names}
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
+        held = load_arrays(path)
+        missing = [name for name in names if name not in held]
+        if missing:
+            raise BadInput(f"{path} has no '{missing[0]}'.", f"It holds {', '.join(held)}.")
+        found = {name: _complex(held, name) for name in names}
+    except (OSError, ValueError, KeyError, IndexError) as error:
         raise BadInput(f"{path} is not a pair of factors, or is damaged ({error}).") from error
     shapes = {values.shape for values in found.values()}
     if len(shapes) != 1 or len(next(iter(shapes))) != 3:
@@ -152,7 +150,7 @@ def read_pair(path: str | Path, names: tuple[str, ...]) -> dict[str, np.ndarray]
     return found
 
 
-def _complex(file: Any, name: str) -> np.ndarray:
+def _complex(file: Mapping[str, np.ndarray], name: str) -> np.ndarray:
     values = file[name]
     if not np.iscomplexobj(values):
         scale = file[f"{name}_scale"].astype(np.float32)

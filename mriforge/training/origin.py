@@ -9,6 +9,7 @@ from typing import Any
 from mriforge.errors import BadInput
 from mriforge.io.atomic import atomic_path
 from mriforge.models.card import ModelCard
+from mriforge.untrusted.texts import from_json
 
 ORIGIN = "start.json"
 """Beside a training's checkpoint, so that the card is right however often it is resumed."""
@@ -33,7 +34,7 @@ def remembered(out_dir: Path, start: ModelCard | None, resumed: bool, writes: bo
     path = out_dir / ORIGIN
     if resumed and path.is_file():
         try:
-            kept = json.loads(path.read_text(encoding="utf-8"))
+            kept = from_json(path.read_bytes())
             return {"start": dict(kept["start"]), "trained_on": list(kept["trained_on"])}
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise BadInput(

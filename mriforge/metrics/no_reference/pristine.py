@@ -15,6 +15,7 @@ import numpy as np
 
 from mriforge.errors import BadInput
 from mriforge.metrics.no_reference.niqe import FEATURES, NiqeModel
+from mriforge.untrusted.texts import from_json
 
 SHIPPED = Path(__file__).with_name("niqe_brain.json")
 """Fitted on sharp MR slices of the brain; its provenance names subjects and licences."""
@@ -53,7 +54,7 @@ def load_niqe(path: str | Path | None = None) -> NiqeModel:
     """
     path = SHIPPED if path is None else Path(path)
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = from_json(path.read_bytes())
     except OSError as error:
         raise BadInput(
             f"{path} cannot be read ({error.strerror or error}).",
@@ -65,7 +66,7 @@ def load_niqe(path: str | Path | None = None) -> NiqeModel:
         raise _no_model(path, f'it does not say "kind": "{_KIND}"')
     try:
         return _model(content)
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise _no_model(path, str(error) or type(error).__name__) from error
 
 
