@@ -11,12 +11,13 @@ import pytest
 import torch
 
 from mriforge.blind.crops import CropSampler, CropSource, gradient_weights
-from mriforge.blind.denoise import noise_level, nonlocal_means
+from mriforge.blind.denoise import nonlocal_means
 from mriforge.blind.finish import correlation, finished
 from mriforge.blind.learn import learn_each, learn_kernel, mean_of
 from mriforge.blind.spectra import Spectra, decibels, richest
 from mriforge.errors import BadInput, Cancelled, Failed
 from mriforge.events import Control, Events
+from mriforge.metrics.noise import noise_level
 from mriforge.networks.registry import build
 from mriforge.physics.downsampling import DownsamplingKernel, KernelDownsampling, gaussian_kernel
 from mriforge.recipes import load_recipe

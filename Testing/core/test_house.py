@@ -31,7 +31,7 @@ MAX_MEGABYTES_OTHERWISE = 8
 LEVELS = [
     {"cli", "worker", "__main__", "console"},
     {"jobs", "cohort"},
-    {"demo"},
+    {"demo", "uncertainty"},
     {"superres", "interslice", "fusion", "degrade", "evaluate", "recon", "segment", "blind"},
     {"training", "report", "phantoms"},
     {"synthesis"},

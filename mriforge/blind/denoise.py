@@ -21,27 +21,6 @@ from mriforge.errors import BadInput
 PATCH, WINDOW = 5, 13
 STRENGTH = 0.8
 """``h / sigma``."""
-_SIGNAL = 0.1
-_FEWEST = 500
-
-
-def noise_level(image: np.ndarray) -> float:
-    """Standard deviation of the noise, from differences that smooth structures do not have.
-
-    The mask of Immerkaer 1996, ``[1, -2, 1]`` along both axes, has norm 6; the median of its
-    magnitude over the tissue is not moved by the edges. Air is left out: there magnitudes have
-    another distribution, or are zero.
-
-    Args:
-        image: ``(..., rows, columns)``, one noise level for all.
-    """
-    array = np.asarray(image, dtype=np.float64)
-    found = array
-    for axis in (-2, -1):
-        found = ndimage.correlate1d(found, [1.0, -2.0, 1.0], axis=axis, mode="reflect")
-    inside = array > _SIGNAL * np.percentile(array, 99.5)
-    values = np.abs(found[inside]) if inside.sum() >= _FEWEST else np.abs(found)
-    return float(np.median(values)) / (6.0 * 0.6744897501960817)
 
 
 def nonlocal_means(

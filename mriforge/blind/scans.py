@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from mriforge.blind.denoise import noise_level, nonlocal_means
+from mriforge.blind.denoise import nonlocal_means
 from mriforge.blind.spectra import richest_numbers
 from mriforge.errors import BadInput
 from mriforge.events import Events
+from mriforge.metrics.noise import noise_level
 from mriforge.physics.interpolation import resample
 from mriforge.training.data import slices_first
 from mriforge.volume import Grid, Volume

@@ -10,7 +10,17 @@ from mriforge.errors import EXIT_OK
 from mriforge.events import to_json
 
 _MOST_FRAMES = 40
-_PATHS = ("output", "json", "csv", "report", "ssim_map", "difference_map")
+_PATHS = (
+    "output",
+    "json",
+    "csv",
+    "report",
+    "ssim_map",
+    "difference_map",
+    "uncertainty",
+    "spread",
+    "null_space",
+)
 
 
 def show_result(command: str, result: Mapping[str, Any], options: Any) -> int:

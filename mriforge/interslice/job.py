@@ -107,6 +107,36 @@ def sharpen_slices(
     """
     events = events or Events()
     started = time.monotonic()
+    trials, figures = prepare(image, options, events.part(0.0, _LEARNING))
+    series, grid = trials.series, trials.operator.high
+    array, residuals = _all_frames(trials, events.part(_LEARNING, 1))
+    figures["consistency"] = residuals
+    figures["check"] = _check(series, array, grid, trials.operator.axis)
+    figures["seconds"] = round(time.monotonic() - started, 2)
+    working = sharp = with_provenance(array, grid, series, "superres", figures)
+    if trials.final is not None:
+        events.log("The wanted pixels are not the image's: the result is resampled to them.")
+        sharp = resampled(working, trials.final)
+    single = isinstance(image, Volume)
+    return SuperresResult(like_input(sharp, image) if single else sharp, figures, trials, working)
+
+
+def prepare(
+    image: Image, options: SliceOptions, events: Events | None = None
+) -> tuple[SliceTrials, dict[str, Any]]:
+    """All that comes before the first frame is made fine, learning included.
+
+    Args:
+        image, options: as of :func:`sharpen_slices`.
+
+    Returns:
+        what makes frames fine, and figures so far: method, target, profile, warnings, learning,
+        gate, device.
+
+    Raises:
+        As :func:`sharpen_slices`.
+    """
+    events = events or Events()
     series = chosen_frames(as_series(image), options.frames)
     if looks_like_labels(series.array[len(series) // 2]):
         raise BadInput(REFUSAL, HINT)
@@ -120,7 +150,7 @@ def sharpen_slices(
     name = options.method or DEFAULT_METHOD
     method = method_named(name)
     device = choose_device(options.device)
-    known = _profile(series, plan, options, events.part(0.0, 0.04))
+    known = _profile(series, plan, options, events.part(0.0, 0.05))
     profile = known.cautious
     operator = SliceStack(plan.working, plan.low, plan.axis, profile)
     scan = Scan.of(series, plan, profile, intensity_scale(series.array, _PERCENTILE))
@@ -133,26 +163,15 @@ def sharpen_slices(
     }
     for warning in warnings:
         events.log(warning)
-    learnt = _learn(scan, options, device, events.part(0.04, _LEARNING))
-    figures |= learnt.figures
+    learnt = _learn(scan, options, device, events.part(0.05, 1.0))
+    figures |= {**learnt.figures, "device": str(device)}
     sharpener = SliceSharpener(
         learnt.refiner,
         learnt.gate,
         linear=name == "linear",
         restores=options.consistency and (learnt.refiner is not None or name == RESTORED),
     )
-    array, residuals = _all_frames(scan, operator, sharpener, events.part(_LEARNING, 1))
-    figures["consistency"] = residuals
-    figures["check"] = _check(series, array, plan)
-    figures["device"] = str(device)
-    figures["seconds"] = round(time.monotonic() - started, 2)
-    sharp = with_provenance(array, plan.working, series, "superres", figures)
-    trials = SliceTrials(sharpener, operator, scan, sharp)
-    if plan.final is not None:
-        events.log("The wanted pixels are not the image's: the result is resampled to them.")
-        sharp = resampled(sharp, plan.final)
-    single = isinstance(image, Volume)
-    return SuperresResult(like_input(sharp, image) if single else sharp, figures, trials)
+    return SliceTrials(sharpener, operator, series, scan, plan.final), figures
 
 
 def _profile(
@@ -233,12 +252,11 @@ def _recipe(options: SliceOptions, name: str) -> Recipe:
     return recipe
 
 
-def _all_frames(
-    scan: Scan, operator: SliceStack, sharpener: SliceSharpener, events: Events
-) -> tuple[np.ndarray, dict[str, Any]]:
+def _all_frames(trials: SliceTrials, events: Events) -> tuple[np.ndarray, dict[str, Any]]:
     """Every frame on the working grid, and the mean residuals against the acquired slices."""
+    scan, sharpener = trials.scan, trials.sharpener
     count = len(scan.frames)
-    result = np.empty((count, *operator.high.shape), dtype=np.float32)
+    result = np.empty((count, *trials.operator.high.shape), dtype=np.float32)
     before, after = [], []
     for number, frame in enumerate(scan.frames):
         events.check_cancelled()
@@ -246,7 +264,7 @@ def _all_frames(
         fine = sharpener.propose(frame, scan.rows, (True, True))
         fine = torch.from_numpy(scan.volume(fine)) / scan.scale
         acquired = torch.from_numpy(scan.volume(frame)) / scan.scale
-        fine, first, last = sharpener.finish(fine, operator, acquired)
+        fine, first, last = sharpener.finish(fine, trials.operator, acquired)
         before.append(first)
         after.append(last)
         result[number] = (fine * scan.scale).numpy()
@@ -258,13 +276,13 @@ def _all_frames(
     }
 
 
-def _check(series: Series, array: np.ndarray, plan: SlicePlan) -> dict[str, Any]:
+def _check(series: Series, array: np.ndarray, grid: Grid, axis: int) -> dict[str, Any]:
     """What the result looks like from outside: detail across the slices, stripes, shifts."""
     frame = len(series) // 2
-    sharp = Volume(array[frame], plan.working)
-    low = series[frame]
+    sharp, low = Volume(array[frame], grid), series[frame]
+    factor = low.grid.spacing[axis] / grid.spacing[axis]
     return {
-        "isotropy": isotropy(sharp, plan.axis, plan.factor),
-        "stripes": stripes(sharp, plan.axis, plan.factor),
-        "displacement_voxels": displacement(low, sharp, plan.axis),
+        "isotropy": isotropy(sharp, axis, factor),
+        "stripes": stripes(sharp, axis, factor),
+        "displacement_voxels": displacement(low, sharp, axis),
     }

@@ -70,15 +70,21 @@ class SliceTrials:
     Attributes:
         sharpener: what made the result.
         operator: the acquisition of the real stack.
-        scan: its frames.
+        series: the input; ``scan``: its frames as methods see them.
     """
 
     sharpener: SliceSharpener
     operator: SliceStack
+    series: Series
     scan: Scan
-    working: Series
+    final: Grid | None = None
 
     same_scale = True
+
+    @property
+    def frames(self) -> int:
+        """How many frames the input has."""
+        return len(self.series)
 
     @property
     def scale(self) -> float:

@@ -59,6 +59,9 @@ COMMANDS: dict[str, Command] = {
     "superres": Command(
         "mriforge.jobs.superres", "Sharpen a volume or a time series, with a prior scan if given."
     ),
+    "selfcheck": Command(
+        "mriforge.jobs.selfcheck", "Check a method on your own scan, made coarser once more."
+    ),
     "fuse": Command(
         "mriforge.jobs.fuse", "Make one isotropic volume of two or three stacks of thick slices."
     ),

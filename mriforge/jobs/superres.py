@@ -6,6 +6,8 @@ The acquired k-space is restored in the result (switch off with --no-consistency
 With --self-supervised the image is a stack of thick slices: a network learns from its own pixels
 what thick slices lose, and what is between them is filled in. Nothing else is needed.
 
+With --uncertainty intervals are calibrated: half their width, for every voxel, is written as a map.
+
 With --labels a label map is resampled by the shapes of its labels.
 """
 
@@ -20,14 +22,24 @@ from mriforge.events import Events, to_json
 from mriforge.jobs.device import chosen_device
 from mriforge.jobs.images import about, read_image, read_volume, write_image, write_text
 from mriforge.jobs.options import option
+from mriforge.jobs.uncertainty import (
+    UncertaintyOptions,
+    add_maps,
+    asked,
+    check_size,
+    check_uncertainty,
+    models,
+    write_maps,
+)
 from mriforge.volume import Grid, Image, Series
 
 if TYPE_CHECKING:
     from mriforge.superres.job import SuperresResult
+    from mriforge.uncertainty.job import Measured
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
+class Options(UncertaintyOptions):
     """Options of ``superres``."""
 
     input: str = option("input", "low-resolution volume or series", positional="IN")
@@ -127,7 +139,10 @@ class Options:
     )
     resume: bool = option("flag", "go on from --checkpoint", default=False)
     report: str | None = option(
-        "output", "thick slices: a page with pictures", default=None, suffixes=(".html",)
+        "output",
+        "a page with pictures and what is known of the result",
+        default=None,
+        suffixes=(".html",),
     )
     json: str | None = option(
         "output", "write settings and figures here", default=None, suffixes=(".json",)
@@ -141,6 +156,7 @@ def check(options: Options) -> None:
         raise BadInput(f"{grids[0]} and {grids[1]} both say how fine.", "Give one of them.")
     across = options.self_supervised or options.labels
     _check_kind(options, across)
+    check_uncertainty(options)
     for name in ("finetune", "register", "prior_frame"):
         if options.prior is None and getattr(options, name) not in (None, False):
             raise BadInput(f"{_flag(name)} needs a sharp scan.", "Give one with --prior FILE.")
@@ -168,7 +184,7 @@ def _check_kind(options: Options, across: bool) -> None:
     if options.self_supervised and options.labels:
         raise BadInput("--self-supervised sharpens, --labels resamples.", "Give one of them.")
     if not across:
-        for name in ("slice_axis", "profile", "slice_thickness", "merge", "recipe", "report"):
+        for name in ("slice_axis", "profile", "slice_thickness", "merge", "recipe"):
             if getattr(options, name) is not None:
                 raise BadInput(
                     f"{_flag(name)} is about thick slices.", "Add --self-supervised as well."
@@ -180,6 +196,8 @@ def _check_kind(options: Options, across: bool) -> None:
                 f"{_flag(name)} is about sharpening in plane.",
                 "Leave it out for thick slices, or leave out --self-supervised.",
             )
+    if options.labels and options.report is not None:
+        raise BadInput("There is no page about labels.", "Leave out --report.")
     if options.slice_axis is not None and options.slice_axis > 2:
         raise BadInput(f"--slice-axis is 0, 1 or 2, not {options.slice_axis}.")
 
@@ -192,25 +210,41 @@ def run(options: Options, events: Events) -> dict[str, Any]:
         figure_class()  # a missing matplotlib is said before any work
     image = read_image(options.input, events, series=options.series, time=options.time)
     files = [path for path in (options.input, options.prior, options.like, options.model) if path]
+    files += options.calibrate_on or ()
     how = _sharpen
     if options.self_supervised or options.labels:
         how = _resample_labels if options.labels else _sharpen_slices
     with about(options.input, files):
-        result = how(image, options, events.part(0.02, 0.97))
+        check_size(image, options)
+        result = how(image, options, events.part(0.02, 0.6 if asked(options) else 0.97))
+        result, maps = add_maps(result, options, events.part(0.6, 0.97))
     events.check_cancelled()
     events.progress(0.97, f"writing {options.output}")
     written = {"output": write_image(result.image, options.output, options.input)}
+    written |= write_maps(maps, image, options)
     summary = {**written, **result.figures}
     if options.report is not None:
-        from mriforge.report.slices import slices_report
-
-        summary["report"] = str(
-            slices_report(options.report, image, result.image, summary, Path(options.input).name)
-        )
+        summary["report"] = _report(options, image, result, maps, summary)
     if options.json is not None:
         summary["json"] = write_text(to_json(summary, indent=2), options.json)
     events.progress(1.0, "done")
     return summary
+
+
+def _report(
+    options: Options,
+    image: Image,
+    result: SuperresResult,
+    maps: Measured | None,
+    summary: dict[str, Any],
+) -> str:
+    from mriforge.report.sharpened import sharpened_report
+    from mriforge.report.slices import slices_report
+
+    page = slices_report if options.self_supervised else sharpened_report
+    known = {} if maps is None else maps.maps
+    name = Path(options.input).name
+    return str(page(options.report, image, result.image, summary, name, known))
 
 
 def _like(options: Options) -> Grid | None:
@@ -244,6 +278,7 @@ def _sharpen(image: Image, options: Options, events: Events) -> SuperresResult:
         like=_like(options),
         axes=options.axes,
         frames=options.frames,
+        ensemble_models=models(options),
         save_model=_path(options.save_model),
         checkpoint=_path(options.checkpoint),
         resume=options.resume,

@@ -13,16 +13,22 @@ from mriforge.metrics.isotropy import isotropy, line_spectrum
 from mriforge.physics.interpolation import resample
 from mriforge.report.figures import figure_class, show, to_png
 from mriforge.report.html import Report
-from mriforge.report.planes import View, sample_nearest, view_across
+from mriforge.report.planes import sample_nearest, view_across
 from mriforge.report.scene import body, detail
-from mriforge.volume import Image, Volume, as_series
+from mriforge.report.trust import add_trust
+from mriforge.volume import Image, Series, Volume, as_series
 
 _WIDTH = 3.9  # inches
 _TOP = 0.4
 
 
 def slices_report(
-    path: str | Path, before: Image, after: Image, figures: Mapping[str, Any], name: str
+    path: str | Path,
+    before: Image,
+    after: Image,
+    figures: Mapping[str, Any],
+    name: str,
+    maps: Mapping[str, Series] | None = None,
 ) -> Path:
     """Writes the page.
 
@@ -31,6 +37,7 @@ def slices_report(
         after: the result on its fine grid.
         figures: of the job.
         name: of the input, for the title.
+        maps: of uncertainty, on the grid of ``after``.
 
     Raises:
         MissingDependency: matplotlib is not installed.
@@ -51,7 +58,7 @@ def slices_report(
     for array_axis in (a for a in range(3) if a != 2 - axis):
         view = view_across(high.grid, array_axis)
         page.picture(
-            _reformats(view, low, high, columns),
+            before_and_after(array_axis, low, high, columns),
             f"{view.title} reformat through the middle of the body, and the enlarged detail with "
             "most edges. One grey window for all; voxels at their true proportions.",
             f"{view.title} reformats before and after",
@@ -65,14 +72,20 @@ def slices_report(
         "slice (dotted) interpolation has nothing; a peak at a whole cycle per slice (dashed) "
         "would be a stripe in every slice.",
     )
+    add_trust(page, after, maps or {}, figures, next(a for a in range(3) if a != 2 - axis))
     page.provenance({"Input": name, "Method": figures["method"].get("name", "")})
     return page.write(path)
 
 
-def _reformats(
-    view: View, low: Volume, high: Volume, columns: Mapping[str, np.ndarray | None]
+def before_and_after(
+    array_axis: int, low: Volume, high: Volume, columns: Mapping[str, np.ndarray | None]
 ) -> bytes:
-    """Rows: the whole reformat and its detail; columns: the images."""
+    """Rows: the slice across ``array_axis`` and its detail; columns: the images, as PNG.
+
+    Args:
+        columns: voxels on the grid of ``high`` by title; None: ``low`` as it is.
+    """
+    view = view_across(high.grid, array_axis)
     energy = np.square(high.array.astype(np.float32))
     others = tuple(a for a in range(3) if a != view.axis)
     weight = energy.sum(axis=others)

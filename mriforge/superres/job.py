@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from mriforge.device import choose_device
 from mriforge.errors import BadInput
 from mriforge.events import Events
+from mriforge.metrics.noise import appearance
 from mriforge.physics.kspace import KspaceCrop
 from mriforge.physics.operator import LinearOperator
 from mriforge.superres.enlarge import Enlarger, check_doubling
@@ -26,7 +27,7 @@ from mriforge.superres.intensity import intensity_scale
 from mriforge.superres.method import Method, finetuning_recipe, load_method, save_tuned
 from mriforge.superres.prior import match_prior
 from mriforge.superres.problem import Trials
-from mriforge.superres.scope import doubtful_range, outside_scope
+from mriforge.superres.scope import doubtful_range, outside_scope, unlike_training
 from mriforge.superres.sharpener import Sharpener
 from mriforge.superres.strided import predict_strided
 from mriforge.superres.target import plan_acquisition
@@ -90,13 +91,17 @@ class SuperresOptions:
 
 @dataclass(frozen=True)
 class SuperresResult:
-    """The image, everything that was measured on the way (JSON types only), and how to do the same
-    to other images (None for what sharpens nothing).
+    """The image, and everything that was measured on the way (JSON types only).
+
+    Attributes:
+        trials: how to do the same to other images; None for what sharpens nothing.
+        working: the result before it was resampled to a grid that the acquisition does not know.
     """
 
     image: Image
     figures: dict[str, Any] = field(default_factory=dict)
     trials: Trials | None = None
+    working: Series | None = None
 
 
 def superres(
@@ -120,14 +125,46 @@ def superres(
     """
     events = events or Events()
     started = time.monotonic()
+    share = 0.8 if options.finetune else 0.0
+    trials, figures = prepare(image, options, events.part(0.0, share))
+    target, acquired, series = trials.target, trials.acquired, trials.series
+    result, residuals = _all_frames(
+        series, target, acquired, trials.sharpener, events.part(share, 1.0)
+    )
+    restored = trials.sharpener.restores and acquired is not None
+    figures["consistency"] = {"restored": restored, **residuals}
+    figures["seconds"] = round(time.monotonic() - started, 2)
+    working = sharp = with_provenance(result, target.high, series, "superres", figures)
+    if trials.final is not None:
+        events.log("The wanted grid is not aligned with the image: the result is resampled to it.")
+        sharp = resampled(working, trials.final)
+    single = isinstance(image, Volume)
+    return SuperresResult(like_input(sharp, image) if single else sharp, figures, trials, working)
+
+
+def prepare(
+    image: Image, options: SuperresOptions, events: Events | None = None
+) -> tuple[InPlaneTrials, dict[str, Any]]:
+    """All that comes before the first frame is sharpened, fine-tuning included.
+
+    Args:
+        image, options: as of :func:`superres`.
+
+    Returns:
+        what sharpens frames, and figures so far: method, target, warnings, gate, fine-tuning,
+        device.
+
+    Raises:
+        As :func:`superres`.
+    """
+    events = events or Events()
     series = chosen_frames(as_series(image), options.frames)
-    prior_grid = options.prior.grid if options.prior else None
     operator, final = plan_acquisition(
         series.grid,
         scale=options.scale,
         spacing=options.spacing,
         like=options.like,
-        prior=prior_grid,
+        prior=options.prior.grid if options.prior else None,
         axes=options.axes,
     )
     method = load_method(options.model, options.gate)
@@ -138,44 +175,31 @@ def superres(
     figures["warnings"] = _warnings(method, series, operator, final)
     device = choose_device(options.device)
     run = _runner(options, method, device, events)
-    share, prior = 0.0, options.prior
+    prior = options.prior
     if options.finetune:
-        share = 0.8
-        method, tuned, prior = _finetuned(
-            method, series, operator, options, run, device, events.part(0.0, share)
-        )
+        method, tuned, prior = _finetuned(method, series, operator, options, run, device, events)
         figures["finetune"] = tuned.figures
         if options.save_model is not None:
             figures["model"] = str(save_tuned(options.save_model, tuned, method.network()[1]).path)
     # Not earlier: an input that is refused gets one line that says why, and no advice before it.
     for warning in figures["warnings"]:
         events.log(f"Outside what the model was made for: {warning}")
-    sharpener = _sharpener(method, options, run)
-    acquired = sharpener.acquisition(operator)
-    result, residuals = _all_frames(series, operator, acquired, sharpener, events.part(share, 1.0))
     if method.gate is not None:
         figures["gate"] = {"step": method.gate.step, "held_out_gain_db": method.gate.gain_db}
-    restored = options.consistency and method.model is not None and acquired is not None
-    figures["consistency"] = {"restored": restored, **residuals}
     figures["device"] = str(device)
-    figures["seconds"] = round(time.monotonic() - started, 2)
-    sharp = with_provenance(result, operator.high, series, "superres", figures)
+    sharpener, *rest = (_sharpener(one, options, run) for one in (method, *others))
     trials = InPlaneTrials(
         sharpener,
-        tuple(_sharpener(other, options, run) for other in others),
+        tuple(rest),
         operator,
-        acquired,
+        sharpener.acquisition(operator),
         series,
-        sharp,
         intensity_scale(series.array, method.percentile),
+        final,
         prior,
         tuned=options.finetune,
     )
-    if final is not None:
-        events.log("The wanted grid is not aligned with the image: the result is resampled to it.")
-        sharp = resampled(sharp, final)
-    single = isinstance(image, Volume)
-    return SuperresResult(like_input(sharp, image) if single else sharp, figures, trials)
+    return trials, figures
 
 
 def _other(name: str | Path, method: Method) -> Method:
@@ -220,6 +244,7 @@ def _warnings(
     modality = series.metadata.get("modality")
     low, high = float(series.array[0].min()), float(series.array[0].max())
     found = outside_scope(method.card, series.grid, target)
+    found += unlike_training(method.card, appearance(series.array[len(series) // 2]))
     return found + doubtful_range(low, high, modality if isinstance(modality, str) else None)
 
 

@@ -14,7 +14,7 @@ from typing import Protocol
 from torch import Tensor
 
 from mriforge.physics.operator import LinearOperator
-from mriforge.volume import Series, Volume
+from mriforge.volume import Grid, Volume
 
 Sharpen = Callable[[Tensor], Tensor]
 """A scaled image on ``operator.low`` to one on ``operator.high``, both ``(z, y, x)``."""
@@ -130,14 +130,18 @@ class Trials(Protocol):
     """How a result was made, so that the same can be done to images whose truth is known.
 
     Attributes:
-        working: the result on ``operator.high``, before it is resampled to any other grid.
         scale: what stored values are divided by.
+        final: the grid that the result is resampled to; None: it stays on ``operator.high``.
+        frames: how many frames there are.
         same_scale: whether :meth:`own` tests at the voxel size of the result.
     """
 
-    working: Series
     scale: float
+    final: Grid | None
     same_scale: bool
+
+    @property
+    def frames(self) -> int: ...
 
     def problem(self, frame: int) -> Problem:
         """Frame ``frame`` of the input; its truth is not known."""

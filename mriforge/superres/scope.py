@@ -5,12 +5,22 @@ From the model's card alone, without torch: panels show this before anything run
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from mriforge.models.card import ModelCard
 from mriforge.superres.wish import Target
 from mriforge.volume import Grid
 
 _SLACK = 1.3
 """Voxel sizes up to this factor beyond those seen are not worth a warning."""
+_APPEARANCE = {
+    "noise": (1.5, "noise", "% of bright tissue"),
+    "variation": (1.25, "contrast (standard deviation of the tissue)", "% of its mean"),
+    "brightness": (1.25, "typical brightness of the tissue", "% of the brightest"),
+}
+"""By name in a card's ranges: how far beyond them is no matter, what it is, and in what units."""
+_LITTLE_NOISE = 0.002
+"""Noise below this part of bright tissue is none."""
 _FEW_VOXELS = 24
 """In-plane matrix below which a k-space centre holds little to learn from."""
 
@@ -27,7 +37,50 @@ def outside_scope(card: ModelCard, low: Grid, target: Target) -> list[str]:
         *_fraction(card, target.kspace_fraction(low)),
         *_axes(card, low, target),
         *_voxel_size(card, target.working),
+        *_slices(card, low),
         *_matrix(low),
+    ]
+
+
+def unlike_training(card: ModelCard, figures: Mapping[str, float]) -> list[str]:
+    """One sentence for each way in which an image looks unlike those that the model has seen.
+
+    Args:
+        card: of a model; one without ranges is not compared with.
+        figures: of the image, see :func:`mriforge.metrics.noise.appearance`.
+    """
+    found = []
+    for name, (slack, what, unit) in _APPEARANCE.items():
+        seen, value = card.ranges.get(name), figures.get(name)
+        if seen is None or value is None:
+            continue
+        least, most = min(seen), max(seen)
+        if name == "noise" and value < max(most * slack, _LITTLE_NOISE):
+            continue  # less noise harms no model
+        if least / slack <= value <= most * slack:
+            continue
+        found.append(
+            f"The {what} is {100 * value:.2g} {unit}, {'more' if value > most else 'less'} than "
+            f"the {100 * least:.2g} to {100 * most:.2g} % that the model has seen."
+        )
+    return found
+
+
+def _slices(card: ModelCard, low: Grid) -> list[str]:
+    """How many slices there are, and how far apart."""
+    count = low.stored_shape[2]
+    seen = card.ranges.get("slices")
+    if seen and count == 1 and min(seen) > 1:
+        return ["The image is a single slice; the model has only seen several together."]
+    apart = card.ranges.get("slice_mm")
+    if not apart or count == 1:
+        return []
+    distance = low.spacing[2]
+    if min(apart) / _SLACK <= distance <= max(apart) * _SLACK:
+        return []
+    return [
+        f"The slices are {distance:.3g} mm apart; the model has seen {min(apart):.3g} to "
+        f"{max(apart):.3g} mm."
     ]
 
 

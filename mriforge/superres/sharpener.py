@@ -29,6 +29,11 @@ class Sharpener:
     network: Callable[[Tensor], Tensor] | None
     consistency: bool = True
 
+    @property
+    def restores(self) -> bool:
+        """Whether the acquired data is put back."""
+        return self.consistency and self.method.model is not None
+
     def acquisition(self, target: KspaceCrop) -> LinearOperator | None:
         """How images between the grids of ``target`` came about; None: by no known operator."""
         return acquisition_of(self.method.card, target) if self.method.enlarges else target
@@ -50,7 +55,7 @@ class Sharpener:
         image = self._propose(low, target)
         if acquired is None:
             return image, math.nan, math.nan
-        if self.consistency and self.method.model is not None:
+        if self.restores:
             # Magnitudes are not negative; the restored data has the last word.
             return make_consistent(acquired, image.clamp(min=0), low)
         residual = relative_residual(acquired, image, low)

@@ -48,12 +48,17 @@ class InPlaneTrials:
     target: KspaceCrop
     acquired: LinearOperator | None
     series: Series
-    working: Series
     scale: float
+    final: Grid | None = None
     sharp_prior: Volume | None = None
     tuned: bool = False
 
     same_scale = False
+
+    @property
+    def frames(self) -> int:
+        """How many frames the input has."""
+        return len(self.series)
 
     def problem(self, frame: int) -> Problem:
         """Frame ``frame`` of the input."""

@@ -30,6 +30,7 @@ from mriforge.training.folds import refolded
 from mriforge.training.loop import Trainer, TrainResult
 from mriforge.training.origin import remembered, seen_by_both
 from mriforge.training.patches import make_sampler
+from mriforge.training.ranges import ranges_of
 from mriforge.training.validation import HeldOut
 
 CHECKPOINT = "checkpoint.safetensors"
@@ -383,6 +384,7 @@ def deliver(
         settings=recipe.as_dict(),
         trained_on=seen_by_both(before.get("trained_on", []), data.provenance()),
         input=_expected_input(recipe),
+        ranges=ranges_of(recipe, data.train) if recipe.task == "superresolution" else {},
         figures={**figures, "held_out_subjects": sorted({v.subject for v in data.validation})},
         training={
             "steps": result.steps,

@@ -1,0 +1,1 @@
+"""How far a sharpened image can be trusted: what was not measured, spread, intervals, checks."""
