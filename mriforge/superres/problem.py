@@ -61,7 +61,8 @@ def symmetries_of(
 ) -> tuple[Symmetry, ...]:
     """All ways to turn over images that ``operator`` maps to each other; the first does nothing.
 
-    In plane reversed and, where both axes have the same size and voxels, exchanged.
+    In plane reversed and, where both axes have the same size and voxels, exchanged. (The unpaired
+    line of an even number of k-space samples is noticed; it is hardly anything of an image.)
 
     Args:
         operator: truncates k-space in plane, or makes slices thick.
