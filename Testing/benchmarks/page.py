@@ -103,9 +103,8 @@ def prior_words(run: Run) -> list[str]:
 
 
 def thick_words(run: Run) -> list[str]:
-    """A folder of its own for each size: the script goes on from what it finds."""
-    name = "thick_quick" if run.quick else "thick"
-    words = [str(run.data), str(run.out / name), "--threads", str(run.threads)]
+    """In a folder that is empty: the script goes on from what it finds."""
+    words = [str(run.data), str(run.out / "thick_slices.work"), "--threads", str(run.threads)]
     words += ["--ratios", "4", "--profiles", "told"]
     if run.quick:
         words += ["--volumes", "vxm", "--size", "64", "--steps", "300", "--eclare-patches", "160"]
@@ -230,6 +229,7 @@ def run_one(name: str, benchmark: Benchmark, run: Run) -> dict[str, Any]:
         return {**base, "ratios": [], "skipped": refused}
     result, log = run.out / f"{name}.json", run.out / f"{name}.txt"
     result.unlink(missing_ok=True)
+    shutil.rmtree(run.out / f"{name}.work", ignore_errors=True)
     words = benchmark.words(run) + ["--json", str(result)]
     words += ["--cpu-time"] if benchmark.clock and not run.wall else []
     paths = [str(ROOT), *import_paths(run.peers)]

@@ -6,7 +6,8 @@
 * volume: super-resolution in plane (``superres``, shipped model, factor 2) to edge^3 voxels, time
   and peak memory (in a fresh process, beyond image and network);
 * frames: the same for a series of volumes of 48^3;
-* rows: ``mriforge batch`` with that job on each row; time on the wall, workers' start included.
+* rows: ``mriforge batch`` with that job on each row; workers' start included. Time on the wall says
+  something on an idle machine only, time of the processors says what sharing costs.
 
 All sizes take turns and medians are given. Growth from one size to the next is compared with that
 of the voxels, or of the frames; N processes with an Nth of the time of one.
@@ -24,12 +25,14 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from statistics import median
 
 from measuring import (
     ROOT,
     Ratio,
     add_clock,
     clock_of,
+    cpu_seconds,
     in_fresh_process,
     interleaved,
     peak_mib,
@@ -78,8 +81,8 @@ def measure(edge: int) -> float:
     return peak_mib() - before
 
 
-def batch_seconds(rows: int, processes: int) -> float:
-    """Wall seconds of ``mriforge batch`` on as many volumes."""
+def batch_seconds(rows: int, processes: int) -> tuple[float, float]:
+    """Seconds of ``mriforge batch`` on as many volumes: on the wall, and of the processors."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         lines = ["id,input,output"]
@@ -90,13 +93,13 @@ def batch_seconds(rows: int, processes: int) -> float:
         options = {"manifest": str(folder / "table.csv"), "out": str(folder / "batch")}
         options |= {"job": "superres", "processes": processes}
         options["set"] = {"scale": "2", "device": "cpu"}
-        start = time.perf_counter()
+        start, used = time.perf_counter(), cpu_seconds()
         run_request(Request("batch", options))
-        seconds = time.perf_counter() - start
+        seconds, used = time.perf_counter() - start, cpu_seconds() - used
         missing = [n for n in range(rows) if not (folder / f"out{n}.nii.gz").is_file()]
         if missing:
             raise RuntimeError(f"rows {missing} gave nothing")
-    return seconds
+    return seconds, used
 
 
 def growth(what: str, unit: str, sizes: list[int], work: list[float], values: list[float]):
@@ -149,31 +152,28 @@ def by_frames(arguments: argparse.Namespace) -> list[Ratio]:
 
 
 def by_processes(arguments: argparse.Namespace) -> list[Ratio]:
-    """Wall time of a cohort by the number of processes."""
+    """Wall and processor time of a cohort by the number of processes."""
     if not importlib.util.find_spec("mriforge.cohort") or not arguments.rows:
         return []
-    ways = {
-        str(count): (lambda n=count: batch_seconds(arguments.rows, n))
-        for count in arguments.processes
-    }
-    seconds = interleaved(ways, max(1, arguments.repeats // 2), warm_up=False)
-    print(f"\n| processes | wall s of {arguments.rows} rows |\n|---|---|")
-    for count, taken in seconds.items():
-        print(f"| {count} | {taken:.3g} |")
+    taken: dict[int, list[tuple[float, float]]] = {count: [] for count in arguments.processes}
+    for _ in range(max(2, arguments.repeats)):
+        for count, found in taken.items():
+            found.append(batch_seconds(arguments.rows, count))
+    middle = {count: [median(one) for one in zip(*t, strict=True)] for count, t in taken.items()}
+    print(f"\n| processes | wall s of {arguments.rows} rows | processor s |\n|---|---|---|")
+    for count, (wall, used) in middle.items():
+        print(f"| {count} | {wall:.3g} | {used:.3g} |")
     first, *others = arguments.processes
-    one, note = seconds[str(first)], f"{os.cpu_count()} logical cores, shared with other work"
-    return [
-        Ratio(
-            f"Cohort of {arguments.rows} rows, {count} processes: wall time",
-            f"{first}/{count} of the time with {first}",
-            "s",
-            seconds[str(count)],
-            one * first / count,
-            "growth",
-            note,
-        )
-        for count in others
-    ]
+    alone, note = middle[first], f"{os.cpu_count()} logical cores, other work included"
+    rows = []
+    for count in others:
+        what, (wall, used) = f"Cohort of {arguments.rows} rows, {count} processes", middle[count]
+        peer = f"{first}/{count} of the time with {first}"
+        pair = wall, alone[0] * first / count
+        rows.append(Ratio(f"{what}: wall time", peer, "s", *pair, "growth", note))
+        pair = used, alone[1]
+        rows.append(Ratio(f"{what}: processor time", f"with {first}", "s", *pair, "growth"))
+    return rows
 
 
 def whole(text: str) -> list[int]:
