@@ -192,7 +192,7 @@ def add_legend(
     """Adds the color legend of a map, if it has none; returns it.
 
     Args:
-        role: "ssim", "difference", "residual", "disagreement", "t1" or "t1_quality".
+        role: "ssim", "difference", "residual", "disagreement", "uncertainty", "t1" or "t1_quality".
         memory: remembers that the legend was added, to take it away again.
     """
     if scalar_display(node) is None:
@@ -209,6 +209,7 @@ def add_legend(
         "difference": (_("Difference"), "%.3g", 5),
         "residual": (_("Residual"), "%.3g", 5),
         "disagreement": (_("Disagreement"), "%.1f", 6),
+        "uncertainty": (_("Uncertainty (±)"), "%.3g", 5),
         "t1": (_("T1 (ms)"), "%.0f", 6),
         "t1_quality": (_("Fit quality"), "%.2f", 5),
     }[role]

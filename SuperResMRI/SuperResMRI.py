@@ -29,7 +29,7 @@ from MRIForgeLib.display import show_volume
 from MRIForgeLib.live_charts import TuningChart
 from MRIForgeLib.nodes import sequence_of
 from MRIForgeLib.provenance import keep_in_files_after_loading
-from MRIForgeLib.superres import advice, labels, summary
+from MRIForgeLib.superres import advice, labels, selfcheck, summary
 from MRIForgeLib.superres.coarse import CoarseTask
 from MRIForgeLib.superres.session import SuperresSession, compared
 from MRIForgeLib.superres.wishes import (
@@ -49,6 +49,7 @@ from MRIForgeLib.widgets.method_section import MethodSection
 from MRIForgeLib.widgets.models_section import ModelsSection
 from MRIForgeLib.widgets.panel import Panel
 from MRIForgeLib.widgets.run_section import RunSection
+from MRIForgeLib.widgets.trust_section import TrustSection
 
 #
 # SuperResMRI
@@ -147,6 +148,7 @@ class SuperResMRIParameterNode:
     targetStack: TargetStack = TargetStack.ALL
     align: bool = True
     sliceMotion: bool = False
+    uncertainty: bool = False
 
 
 #
@@ -162,6 +164,7 @@ class SuperResMRIWidget(Panel):
         self.compareSection = None
         self.methodSection = None
         self.modelsSection = None
+        self.trustSection = None
 
     def setup(self) -> None:
         Panel.setup(self)
@@ -174,20 +177,24 @@ class SuperResMRIWidget(Panel):
         self.methodSection = MethodSection(ui)
         self.modelsSection = ModelsSection(ui, TASK, self.showMethods)
         self.compareSection = CompareSection(ui)
+        self.trustSection = TrustSection(ui)
         self.showMethods()
         ui.applyButton.connect("clicked(bool)", self.onApplyButton)
         ui.labelsButton.connect("clicked(bool)", self.onLabelsButton)
         ui.coarseButton.connect("clicked(bool)", self.onCoarseButton)
         ui.thickButton.connect("clicked(bool)", self.onThickButton)
+        ui.selfCheckButton.connect("clicked(bool)", self.onSelfCheckButton)
         ui.methodComboBox.connect("currentIndexChanged(int)", self.onMethodChanged)
         self.initializeParameterNode()
 
     def close(self) -> None:
-        if self.compareSection is not None:  # otherwise setup() has failed
+        if self.trustSection is not None:  # otherwise setup() has failed
+            self.trustSection.close()
             self.compareSection.close()
 
     def forget(self) -> None:
         self.compareSection.forget()
+        self.trustSection.forget()
         self.methodSection.forget()
 
     def initializeParameterNode(self) -> None:
@@ -263,6 +270,10 @@ class SuperResMRIWidget(Panel):
         """Put the labels on the finer grid."""
         self._startOne(lambda: labels.LabelTask(wishes_of(self._parameterNode)))
 
+    def onSelfCheckButton(self, checked=False) -> None:
+        """Check the chosen method on the image itself, made coarser once more."""
+        self._startOne(lambda: selfcheck.SelfCheckTask(wishes_of(self._parameterNode)))
+
     def _startOne(self, make) -> None:
         """Start the task that ``make`` makes; packages may have to be installed first."""
         with slicer.util.tryWithErrorDisplay(_("The job could not be started.")):
@@ -275,11 +286,15 @@ class SuperResMRIWidget(Panel):
             self.methodSection.allow_others(wishes_of(self._parameterNode), not running)
 
     def result(self, nodes, figures) -> None:
-        if isinstance(self.session, Single) and isinstance(self.session.task, labels.LabelTask):
+        task = self.session.task if isinstance(self.session, Single) else None
+        if isinstance(task, selfcheck.SelfCheckTask):
+            self.ui.summaryLabel.text = selfcheck.sentence(figures)
+            return
+        if isinstance(task, labels.LabelTask):
             self.compareSection.forget()
             self.ui.summaryLabel.text = labels.sentence(figures)
             return
-        if isinstance(self.session, Single):
+        if task is not None:
             # The user may be in another module by now, where this panel has no parameter node.
             parameters = self._parameterNode or self.logic.getParameterNode()
             parameters.referenceNode = parameters.inputNode
@@ -288,6 +303,7 @@ class SuperResMRIWidget(Panel):
             return
         self.compareSection.offer(self.logic.comparedNodes(self.session))
         self.ui.summaryLabel.text = "\n".join(summary.sentences(figures))
+        self.trustSection.offer(nodes["result"])
         show_volume(nodes["result"])
         self.showMethods()
 
@@ -366,6 +382,23 @@ class SuperResMRILogic(ScriptedLoadableModuleLogic):
             raise ValueError(reason)
         dependencies.ensure("SuperResMRI", interactive=False)
         return self._run(Single(labels.LabelTask(wanted), view), waitForCompletion)
+
+    def selfCheck(self, inputNode, *, view=None, waitForCompletion=True, **wishes):
+        """
+        Check a method on the image itself, made coarser once more.
+
+        :param inputNode: scalar volume, sequence, or the proxy volume of a sequence.
+        :param wishes: as for process(): method, target, factors, minutes, device.
+        :return: the figures of the job "selfcheck" ("sentence", "against", "report", ...), or the
+            running Session.
+        """
+        wanted = Wishes(input_node=inputNode, **wishes)
+        if reason := selfcheck.why_not(wanted):
+            raise ValueError(reason)
+        dependencies.ensure("SuperResMRI", interactive=False)
+        session = Single(selfcheck.SelfCheckTask(wanted), view)
+        made = self._run(session, waitForCompletion)
+        return session.figures if waitForCompletion else made
 
     def makeCoarse(
         self, inputNode, keep=0.25, *, thickness=None, view=None, waitForCompletion=True

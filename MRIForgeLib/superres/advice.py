@@ -47,7 +47,7 @@ def preview(wishes: Wishes) -> str:
     if wishes.kind == FUSION:
         ready = wishes.input_node is not None and not why_not(wishes)
         return _size_text(fuse.plan(wishes), 1) if ready else ""
-    wanted = _target(wishes)
+    wanted = target_of(wishes)
     if wanted is None:
         return ""
     text = _size_text(wanted.grid, _frames(wishes))
@@ -64,7 +64,7 @@ def doubts(wishes: Wishes) -> list[str]:
         return []
     if choice.kind == FUSION:
         return [] if why_not(wishes) else fuse.doubts(wishes)
-    wanted = _target(wishes)
+    wanted = target_of(wishes)
     if wanted is None:
         return []
     found = doubtful_range(*_range(wishes.input_node), modality(wishes.input_node))
@@ -221,7 +221,8 @@ def _plan(wishes: Wishes) -> Target | SlicePlan:
     )
 
 
-def _target(wishes: Wishes) -> Target | SlicePlan | None:
+def target_of(wishes: Wishes) -> Target | SlicePlan | None:
+    """The grid that will come out; None where it cannot be known yet."""
     if wishes.input_node is None or wishes.kind == FUSION or _missing_node(wishes):
         return None
     try:

@@ -7,7 +7,7 @@ from typing import Any
 
 from slicer.i18n import tr as _
 
-from MRIForgeLib.superres import fuse
+from MRIForgeLib.superres import fuse, uncertainty
 from MRIForgeLib.text import duration
 
 INPUT = "low"
@@ -34,6 +34,9 @@ def sentences(result: Mapping[str, Any]) -> list[str]:
         found.append(
             _("The measured data is restored (remaining difference {after} %).").format(after=after)
         )
+    found += list(result.get("warnings") or ())
+    if text := uncertainty.sentence(result):
+        found.append(text)
     return found
 
 

@@ -15,6 +15,7 @@ from MRIForgeLib.dicom_header import slice_thickness_mm
 from MRIForgeLib.exchange import receive, send
 from MRIForgeLib.nodes import grid_of, snapshot_steps
 from MRIForgeLib.placing import Place, add_result_steps, provenance_attributes, remove_result
+from MRIForgeLib.superres.uncertainty import add_uncertainty_steps
 from MRIForgeLib.superres.wishes import TargetKind, Wishes
 
 TUNED_MODEL = "MRIForge.tunedModel"
@@ -55,6 +56,8 @@ class ImageTask:
         if wishes.target is TargetKind.LIKE:
             options["like"] = yield from self._like(folder)
         options.update((yield from self._special(image, folder)))
+        if wishes.uncertainty:
+            options["uncertainty"] = str(folder / "uncertainty.npy")
         return options
 
     def collect(
@@ -64,7 +67,14 @@ class ImageTask:
         image = yield from receive(Path(result["output"]))
         attributes = provenance_attributes(self.command, result, self.input_name)
         output = self.wishes.output_node
-        return (yield from add_result_steps(image, self.place, self._name(), attributes, output))
+        name = self._name()
+        nodes = yield from add_result_steps(image, self.place, name, attributes, output)
+        if result.get("uncertainty"):
+            yield dict(nodes)
+            half = yield from receive(Path(result["uncertainty"]))
+            made = add_uncertainty_steps(half, self.place, nodes["result"], attributes)
+            nodes.update((yield from made))
+        return nodes
 
     def discard(self, nodes: dict[str, Any]) -> None:
         """Takes a result out of the scene again."""

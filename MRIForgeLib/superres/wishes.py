@@ -10,7 +10,7 @@ from typing import Any
 from slicer.i18n import tr as _
 
 from mriforge.interslice.wish import SlicePlan, plan_slices, thickest_axis
-from mriforge.superres.choices import DEFAULT_MODEL, INPLANE, SLICES, Choice, choice_named
+from mriforge.superres.choices import DEFAULT_MODEL, FUSION, INPLANE, SLICES, Choice, choice_named
 from mriforge.superres.wish import Target, plan_target
 from mriforge.volume import Grid
 from MRIForgeLib.devices import Device
@@ -144,6 +144,7 @@ class Wishes:
         target_stack: of a fusion of different contrasts the stack (1, 2, 3) whose contrast is
             wanted, the others only say where edges are; 0: all have the same.
         align, slice_motion: of a fusion: align the stacks, and each slice, rigidly first.
+        uncertainty: also calibrate intervals and make the map of their half-widths.
     """
 
     input_node: Any
@@ -174,6 +175,7 @@ class Wishes:
     target_stack: int = 0
     align: bool = True
     slice_motion: bool = False
+    uncertainty: bool = False
 
     @cached_property
     def choice(self) -> Choice | None:
@@ -294,4 +296,5 @@ def wishes_of(node: Any) -> Wishes:
         target_stack=node.targetStack.value,
         align=node.align,
         slice_motion=node.sliceMotion,
+        uncertainty=node.uncertainty and kind != FUSION,
     )

@@ -11,7 +11,7 @@ from mriforge.errors import BadInput
 from mriforge.interslice.wish import thickest_axis
 from mriforge.superres.choices import FUSION, INPLANE, SLICES, Choice, choice_named, choices
 from MRIForgeLib.nodes import grid_of, sequence_of
-from MRIForgeLib.superres import advice, labels, slices
+from MRIForgeLib.superres import advice, labels, selfcheck, slices
 from MRIForgeLib.superres.wishes import (
     EPOCHS_STOP,
     LEARNING_STOP,
@@ -21,7 +21,7 @@ from MRIForgeLib.superres.wishes import (
     wishes_of,
 )
 
-_RESTORING = ("consistencyCheckBox", "gateCheckBox")
+_RESTORING = ("consistencyCheckBox", "gateCheckBox", "uncertaintyCheckBox", "selfCheckButton")
 _BELONGS = {
     INPLANE: (
         "priorLabel",
@@ -172,6 +172,7 @@ class MethodSection:
         is_labels = labels.holds_labels(given)
         for button in (ui.coarseButton, ui.thickButton):
             button.enabled = free and given is not None and not is_labels
+        ui.selfCheckButton.enabled = free and given is not None and not selfcheck.why_not(wishes)
         ui.labelsButton.setVisible(is_labels)
         ui.labelsButton.enabled = free and is_labels and not labels.why_not(wishes)
 

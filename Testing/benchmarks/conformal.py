@@ -24,9 +24,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT))
-
 from mriforge.interslice.job import SliceOptions
 from mriforge.interslice.job import prepare as prepare_slices
 from mriforge.io import read
@@ -54,7 +51,7 @@ SCANS = {
     "knee MESE": ("pymskt", "knee/pymskt_MESE_dicom"),
 }
 """Subject and file of each scan."""
-ISOTROPIC = ("adi T1w", "studyforrest T1w", "vxm T1w", "niivue T1w", "BraTS T1w Gd", "spine T2w")
+ISOTROPIC = ("vxm T1w", "niivue T1w", "BraTS T1w Gd", "spine T2w")
 THICKNESS = 4.0
 
 
@@ -143,7 +140,7 @@ def across(data: Path, size: int) -> list[dict]:
         low = acquisition.A(torch.from_numpy(volume.array)).numpy()
         stack = Volume(low, acquisition.low)
         wishes = SliceOptions(method="cubic_restored", thickness=acquisition.thickness,
-                              spacing=volume.grid.spacing)  # fmt: skip
+                              scale=THICKNESS)  # fmt: skip
         trials, _ = prepare_slices(stack, wishes)
         known = [samples(problem, 2, seed)[0] for seed, problem in enumerate(trials.own(0))]
         problem = trials.problem(0)
