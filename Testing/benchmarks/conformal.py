@@ -105,7 +105,7 @@ def table(known: dict[str, dict[str, Sample]], factor: int) -> list[dict]:
         fewest = min(o.patches for o in others)
         equal = [o[o.patch < fewest] for o in others]
         ways: dict[str, tuple[Calibration, Sample]] = {}
-        raw = calibrate(own["own"], CONFIDENCE)
+        raw = calibrate(own["own"], CONFIDENCE, classes=1)
         ways["own scan, raw"] = (raw, own["true"])
         ways["own scan"] = (raw.scaled(factor**-SHRINKING), own["true"])
         ways["other slices"] = (calibrate(own["first"], CONFIDENCE), own["last"])

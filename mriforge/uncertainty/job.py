@@ -12,7 +12,7 @@ import torch
 from mriforge.events import Events
 from mriforge.superres.frames import resampled, with_provenance
 from mriforge.superres.problem import Problem, Trials
-from mriforge.uncertainty.conformal import Calibration, Coverage, Sample, calibrate
+from mriforge.uncertainty.conformal import CLASSES, Calibration, Coverage, Sample, calibrate
 from mriforge.uncertainty.ensemble import spread
 from mriforge.uncertainty.nullspace import unmeasured, unmeasured_share
 from mriforge.uncertainty.voxels import air, difficulty, draw, ratios
@@ -157,7 +157,9 @@ def _calibrated(
         first, second = known_voxels(problem, wanted.members, seed=number, events=events)
         learned.append(first)
         held.append(second)
-    calibration = calibrate(Sample.joined(learned), wanted.confidence)
+    # Difficulties of coarser voxels are larger: their classes are not those of the result.
+    classes = 1 if source == "own" else CLASSES
+    calibration = calibrate(Sample.joined(learned), wanted.confidence, classes)
     coverage = calibration.coverage(Sample.joined(held))
     correction = 1.0
     if source == "own":
