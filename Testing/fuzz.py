@@ -61,19 +61,22 @@ class Campaign:
     case_s: float = CASE_S
     counts: Counter[str] = field(default_factory=Counter)
     kept: Counter[str] = field(default_factory=Counter)
+    end: float | None = None
 
-    def run(self, seconds: float, seed: int) -> None:
-        """Until the time is over."""
-        end = time.monotonic() + seconds
-        while (left := end - time.monotonic()) > 0:
+    def run(self, seconds: float, seed: int, children: int = 10**9) -> None:
+        """Until the time is over, which begins with the first case, or so many children are."""
+        self.end = None
+        for number in range(children):
+            left = seconds if self.end is None else self.end - time.monotonic()
+            if left <= 0:
+                return
             before = sum(self.counts.values())
-            self._child(seed, left, end)
-            seed += 1
+            self._child(seed + number, left)
             if sum(self.counts.values()) == before:
                 log = (self.work / "stderr.txt").read_text(errors="replace")
                 raise SystemExit(f"The child ends before its first case:\n{log[-3000:]}")
 
-    def _child(self, seed: int, left: float, end: float) -> None:
+    def _child(self, seed: int, left: float) -> None:
         shutil.rmtree(self.work / "case", ignore_errors=True)
         with open(self.work / "stderr.txt", "wb") as log:
             child = subprocess.Popen(
@@ -94,10 +97,11 @@ class Campaign:
                 if line is None:
                     break
                 running = line.startswith(">")
+                self.end = self.end or time.monotonic() + left
                 wait = self.case_s if running else _BORN_S
                 if line.startswith("<"):
                     self._told(json.loads(line[1:]))
-                if time.monotonic() > end and not running:
+                if time.monotonic() > self.end and not running:
                     return
             code = child.wait()
             if running or code:
@@ -159,10 +163,10 @@ def fuzz(name: str, seed: int, seconds: float, work: Path, engine: str) -> None:
     if atheris is not None:
         with atheris.instrument_imports(include=["mriforge"]):
             reader = _readers()[name]
-            _warm_up(reader)
+            reader.warm()
     else:
         reader = _readers()[name]
-        _warm_up(reader)
+        reader.warm()
     case = _case(reader, work / "case", lines)
     end = time.monotonic() + seconds
     if atheris is not None:
@@ -184,16 +188,6 @@ def _atheris():
     except ImportError:
         return None
     return atheris
-
-
-def _warm_up(reader) -> None:
-    """Imports what the reader imports, and sees that it reads what is not spoiled."""
-    from fuzz_readers import put, run
-
-    for entry, files in reader.valid():
-        with tempfile.TemporaryDirectory(prefix="fuzz-") as folder:
-            put(Path(folder), files)
-            run(reader, Path(folder) / entry)
 
 
 def _case(reader, folder: Path, lines) -> Callable[[bytes], None]:

@@ -15,6 +15,9 @@ EXIT_MISSING_DEPENDENCY = 4
 EXIT_OUT_OF_MEMORY = 5
 EXIT_CANCELLED = 6
 
+# Messages quote what a file says; a damaged one may say pages.
+_LONGEST, _HEAD, _TAIL = 1500, 1000, 400
+
 
 class MRIForgeError(Exception):
     """Base of all errors that a user can understand.
@@ -28,6 +31,9 @@ class MRIForgeError(Exception):
     exit_code = EXIT_FAILED
 
     def __init__(self, message: str, hint: str = "") -> None:
+        message = (
+            message if len(message) <= _LONGEST else f"{message[:_HEAD]} ... {message[-_TAIL:]}"
+        )
         super().__init__(message)
         self.message = message
         self.hint = hint

@@ -29,7 +29,19 @@ HOSTILE_NUMBERS = (
 )
 HOSTILE_TEXTS = (
     *("", " ", "\0", "\x00abc", "\ufeff", "\udcff", "é" * 300, "x" * 5000, "../../../etc/passwd"),
-    *("/dev/zero", "/", ".", "..", "~nobody9/x", "${HOME}", "a\nb", "-rf", "%s%n", "CON", "\x85\x1c"),
+    *(
+        "/dev/zero",
+        "/",
+        ".",
+        "..",
+        "~nobody9/x",
+        "${HOME}",
+        "a\nb",
+        "-rf",
+        "%s%n",
+        "CON",
+        "\x85\x1c",
+    ),
 )
 _INTEGERS = (0, 1, 2, 127, 128, 255, 32767, 32768, 65535, 65536, 2**31 - 1, 2**31, 2**32 - 1,
              2**40, 2**63 - 1, 2**64 - 1)  # fmt: skip
@@ -182,7 +194,7 @@ def in_gzip(data: bytes, random: Random) -> bytes:
     except (OSError, EOFError, zlib.error):
         return raw(data, random)
     if what == 1:
-        inside += bytes(1 << 24)
+        inside += bytes(1 << 21)
     return gzip.compress(raw(inside, random), 1, mtime=0)
 
 

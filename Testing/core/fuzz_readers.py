@@ -12,7 +12,7 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -57,6 +57,14 @@ class Reader:
         """The seeds, made once."""
         return self.seeds()
 
+    @cache  # noqa: B019
+    def warm(self) -> None:
+        """Has imported what reading needs: libraries take address space, too."""
+        for entry, files in self.valid():
+            with tempfile.TemporaryDirectory(prefix="fuzz-") as name, suppress(*KINDS):
+                put(Path(name), files)
+                self.read(Path(name) / entry)
+
     def draw(self, random: Random) -> tuple[str, Files]:
         """A spoiled input."""
         entry, files = random.choice(self.valid())
@@ -77,6 +85,7 @@ def run(reader: Reader, path: Path) -> str:
     Raises:
         Violation: see the top of this module.
     """
+    reader.warm()
     try:
         with limited_memory(MEMORY_BYTES):
             result = reader.read(path)
@@ -166,7 +175,10 @@ def sane_raw(raw: Any) -> None:
     sane_grid(raw.grid)
     assert raw.kspace.dtype == np.complex64
     assert np.isfinite(raw.time_s).all() and np.isfinite(raw.repetition_s), "times"
-    assert 0 < raw.repetition_s < 60 and math.isfinite(raw.flip_deg), (raw.repetition_s, raw.flip_deg)
+    assert 0 < raw.repetition_s < 60 and math.isfinite(raw.flip_deg), (
+        raw.repetition_s,
+        raw.flip_deg,
+    )
     assert raw.partition.min() >= 0 and raw.partition.max() < raw.grid.shape[0]
     assert raw.since_inversion.min() >= 0, "inversions"
     assert math.prod(raw.grid.shape) < 2**31, raw.grid.shape

@@ -350,7 +350,9 @@ def kernel() -> Seeds:
 
 @cache
 def profile() -> Seeds:
-    weights = "\n".join(f"{x} {v}" for x, v in zip(range(-3, 4), (0, 1, 2, 3, 2, 1, 0), strict=True))
+    weights = "\n".join(
+        f"{x} {v}" for x, v in zip(range(-3, 4), (0, 1, 2, 3, 2, 1, 0), strict=True)
+    )
     return [
         ("a.txt", {"a.txt": f"# mm weight\n{weights}\n".encode()}),
         ("a.txt", {"a.txt": b"0.1;0.8;0.1\n".replace(b";", b"\n")}),
@@ -368,7 +370,7 @@ def niqe() -> Seeds:
 
 @cache
 def table() -> Seeds:
-    rows = b"id,input,output,keep,axes\ns1,a.nii,out/a.nii,0.5,\"0,1\"\ns2,b.nii,out/{id}.nii,0.2,\n"
+    rows = b'id,input,output,keep,axes\ns1,a.nii,out/a.nii,0.5,"0,1"\ns2,b.nii,out/{id}.nii,0.2,\n'
     settings = b'noise = 0.1\nseed = 3\nmode = "crop"\n'
     tabs = rows.replace(b'"0,1"', b"0").replace(b",", b"\t")
     return [

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from mriforge.errors import BadInput
-from mriforge.io.common import real_native
+from mriforge.io.common import reading, real_native
 from mriforge.volume import Volume
 
 
@@ -32,7 +32,7 @@ def read_drawn(pictures: Path, series: Path) -> Volume:
     from mriforge.io.dicom.scan import choose, scan
     from mriforge.io.dicom.stack import stack
 
-    with quiet():
+    with quiet(), reading(series):
         placed = stack(choose(scan(series), None, series).frames, time=None, name=str(series))
     files = sorted(pictures.glob("*.[pP][nN][gG]"), key=_in_order)
     places = {frame.path: z for z, frame in enumerate(placed.order[0])}

@@ -17,6 +17,7 @@ from mriforge.io.dicom.scan import Part, choose, scan
 from mriforge.io.dicom.stack import Stack, stack
 from mriforge.io.dicom.write import write_dicom
 from mriforge.io.series import SeriesInfo
+from mriforge.untrusted.files import CappedReader
 from mriforge.volume import Image, Series, Volume
 
 __all__ = ["list_dicom", "read_dicom", "write_dicom"]
@@ -47,7 +48,8 @@ def _comment(path: Path) -> str:
     """What :func:`write_dicom` noted in the header."""
     import pydicom
 
-    header = pydicom.dcmread(path, specific_tags=["ImageComments"], force=True)
+    with CappedReader(path) as handle:
+        header = pydicom.dcmread(handle, specific_tags=["ImageComments"], force=True)
     return str(header.get("ImageComments", "") or "")
 
 

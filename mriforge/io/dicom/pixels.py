@@ -12,6 +12,7 @@ import numpy as np
 from mriforge.errors import BadInput
 from mriforge.io.common import reading, real_native
 from mriforge.io.dicom.frames import Frame
+from mriforge.untrusted.files import CappedReader
 
 _SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 _GREY = {"MONOCHROME1", "MONOCHROME2"}
@@ -50,7 +51,8 @@ def _file_pixels(path: Path) -> np.ndarray:
     """All frames of a file, ``(frame, row, column)``."""
     import pydicom
 
-    dataset = pydicom.dcmread(path, force=True)
+    with CappedReader(path) as handle:
+        dataset = pydicom.dcmread(handle, force=True)
     if not any(name in dataset for name in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")):
         raise BadInput(f"{path} has no pixels.", "Copy or export it again.")
     if int(dataset.get("SamplesPerPixel", 1)) != 1:

@@ -8,14 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mriforge.errors import BadInput
+from mriforge.errors import BadInput, MRIForgeError
 from mriforge.io.common import WHOLE
 from mriforge.io.dicom.enhanced import enhanced_frames
-from mriforge.io.dicom.frames import Frame, classic_frame
+from mriforge.io.dicom.frames import Frame, classic_frame, number
 from mriforge.io.dicom.siemens import is_mosaic, mosaic_frames
 from mriforge.io.dicom.stack import crossed_parts
 from mriforge.io.formats import may_be_bare_dicom
 from mriforge.io.series import SeriesInfo
+from mriforge.untrusted.files import CappedReader
+from mriforge.untrusted.sizes import bytes_of, refuse_more_than_held
 
 _NOT_IMAGES = {
     "1.2.840.10008.1.3.10",  # DICOMDIR
@@ -23,6 +25,9 @@ _NOT_IMAGES = {
     "1.2.840.10008.5.1.4.1.1.66",  # raw data
     "1.2.840.10008.5.1.4.1.1.66.4",  # segmentation
 }
+_JPEG = 5000
+"""More pixels than JPEG and its kin can make of one byte of a picture."""
+_DEFLATED = ("1.2.840.10008.1.2.1.99",)
 _ENHANCED = {
     "1.2.840.10008.5.1.4.1.1.4.1",  # MR
     "1.2.840.10008.5.1.4.1.1.4.4",  # legacy converted MR
@@ -124,18 +129,30 @@ def _read_frames(path: Path, *, alone: bool) -> list[Frame]:
         raise BadInput(
             f"{path} may not be read (permission denied).", "Ask for the right to read it."
         ) from error
-    except (BadInput, MemoryError):
+    except (MRIForgeError, MemoryError):
         raise
     except Exception as error:
         raise BadInput(f"{path} cannot be read as DICOM ({error}).", WHOLE) from error
     storage = str(dataset.get("SOPClassUID", "") or pydicom.uid.UID(""))
     if storage in _NOT_IMAGES or not dataset.get("Rows") or not dataset.get("Columns"):
         return []
+    _refuse_more_than_held(dataset, path)
     if is_mosaic(dataset):
         return mosaic_frames(dataset, path)
     if (dataset.get("NumberOfFrames") or 1) > 1 or storage in _ENHANCED:
         return enhanced_frames(dataset, path)
     return [classic_frame(dataset, path)]
+
+
+def _refuse_more_than_held(dataset: Any, path: Path) -> None:
+    """Refuses a header of more pixels than its file can hold."""
+    lengths = [int(number(dataset.get(name), 1)) for name in ("NumberOfFrames", "Rows", "Columns")]
+    syntax = getattr(dataset.file_meta, "TransferSyntaxUID", None)
+    packed = syntax is not None and syntax.is_transfer_syntax and syntax.is_compressed
+    ratio = _JPEG if packed or syntax in _DEFLATED else 1
+    bits = max(1, int(number(dataset.get("BitsAllocated"), 8)))
+    held = path.stat().st_size
+    refuse_more_than_held(path, bytes_of(lengths, 1) * bits // 8, held, ratio=ratio)
 
 
 def _header(path: Path) -> Any:
@@ -144,13 +161,15 @@ def _header(path: Path) -> Any:
     from pydicom.errors import InvalidDicomError
 
     try:
-        return pydicom.dcmread(path, stop_before_pixels=True)
+        with CappedReader(path) as handle:
+            return pydicom.dcmread(handle, stop_before_pixels=True)
     except InvalidDicomError:
         with open(path, "rb") as handle:
             if not may_be_bare_dicom(handle.read(512)):
                 raise
     try:
-        dataset = pydicom.dcmread(path, stop_before_pixels=True, force=True)
+        with CappedReader(path) as handle:
+            dataset = pydicom.dcmread(handle, stop_before_pixels=True, force=True)
     except Exception as error:
         # Not DICOM after all: anything can happen when it is read as such.
         raise InvalidDicomError from error

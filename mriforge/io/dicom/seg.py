@@ -18,6 +18,7 @@ from mriforge import __version__
 from mriforge.anatomy import ORGANS, SIDES, Organ
 from mriforge.errors import BadInput, MissingDependency
 from mriforge.io.atomic import atomic_path
+from mriforge.io.common import reading
 from mriforge.volume import Series, Volume
 
 NEEDED = "highdicom>=0.24"
@@ -74,7 +75,7 @@ def source_files(path: Path, series: str | None = None) -> list[Path]:
     from mriforge.io.dicom import quiet
     from mriforge.io.dicom.scan import choose, scan
 
-    with quiet():
+    with quiet(), reading(path):
         part = choose(scan(path), series, path)
     return list(dict.fromkeys(frame.path for frame in part.frames))
 
@@ -97,7 +98,7 @@ def check_source(path: Path) -> None:
             "Give the DICOM folder of the scan, or write the labels only.",
         )
     _highdicom()
-    with quiet():
+    with quiet(), reading(path):
         frames = len(stack(choose(scan(path), None, path).frames, time=None, name=str(path)).order)
     if frames > 1:
         raise _several(path, frames)

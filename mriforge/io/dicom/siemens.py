@@ -89,6 +89,8 @@ def mosaic_frames(dataset: Any, path: Path) -> list[Frame]:
         return [replace(base, problem=_NO_HEADER)]
     side = math.ceil(math.sqrt(count))
     rows, columns = base.rows // side, base.columns // side
+    if min(rows, columns) < 1:
+        return [replace(base, problem=_NO_HEADER)]
     across, down = base.orientation[:3], base.orientation[3:]
     pixel = base.pixel or (1.0, 1.0)
     # The position is that of a slice as large as the whole mosaic, centred like the real one.
