@@ -9,9 +9,10 @@ benchmarks.json, benchmarks.md, benchmarks.png, and NAME.json and NAME.txt of ea
 on one thread: ratios are those of small problems. --peers is the folder that ``peers.py`` made; a
 peer that is missing is skipped, and the page says how to install it.
 
-Both sides of a ratio take turns in one run, and medians are compared. Seconds are those of the
-processor, which say more than the clock on a machine that others use too; --wall counts the clock.
---docs also puts tables and picture into Docs/benchmarks.md. Exit code 1 when a benchmark failed.
+Both sides of a ratio run in one go; short ones take turns, and medians are compared, long ones run
+once (each benchmark says which). Seconds are those of the processor, which say more than the clock
+on a machine that others use too; --wall counts the clock. --docs also puts tables and picture into
+Docs/benchmarks.md. Exit code 1 when a benchmark failed.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ EVEN = 1.05
 """Ratios up to it, and down to its inverse, are called even."""
 COLOURS = {"peer": "#1f77b4", "floor": "#7f7f7f", "growth": "#2ca02c"}
 LEGEND = {
-    "peer": "beside another program",
+    "peer": "beside another program or way",
     "floor": "beside its arithmetic alone",
     "growth": "beside growth in proportion",
 }
