@@ -227,9 +227,16 @@ def stage_of(message: str) -> str:
 def to_json(value: Any, **options: Any) -> str:
     """Strict JSON of plain containers, paths, dataclass-free numpy and torch scalars.
 
-    NaN and infinity, which JSON does not have, become null.
+    NaN and infinity, which JSON does not have, become null. Letters are written as they are, but
+    names of files that are no text (bytes that are not UTF-8) with escapes, so that they can be
+    written at all and come back as they were.
     """
-    return json.dumps(plain(value), ensure_ascii=False, allow_nan=False, **options)
+    text = json.dumps(plain(value), ensure_ascii=False, allow_nan=False, **options)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        text = json.dumps(plain(value), allow_nan=False, **options)
+    return text
 
 
 def plain(value: Any) -> Any:

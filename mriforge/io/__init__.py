@@ -75,9 +75,9 @@ def list_series(folder: str | os.PathLike) -> list[SeriesInfo]:
 def check_output(path: str | os.PathLike) -> None:
     """Refuses an output name that :func:`write` could not write, before any work is done."""
     kind = format_of_output(path)
+    check_writable(path)
     if kind is not Format.DICOM and Path(path).is_dir():
         raise BadInput(f"{path} is a folder, not a file.", "Give the name of a file.")
-    check_writable(path)
 
 
 def write(

@@ -27,6 +27,8 @@ _PREFIX = ".partial-"
 _REPLACED = ".replaced-"
 _STALE_AFTER_S = 24 * 3600.0
 _FULL_BELOW_BYTES = 1 << 20
+_SWAPS = 50
+_CROSSED = (errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT, errno.EACCES)
 # File systems allow 255 bytes; the temporary name has up to 40 more than the final one.
 _LONGEST_NAME = 210
 _counter = itertools.count()
@@ -154,12 +156,24 @@ def _make_parents(folder: Path) -> list[Path]:
 
 
 def _swap(partial: Path, final: Path) -> None:
-    """Moves a folder into place; the old one is kept until the new one is there."""
+    """Moves a folder into place; the old one is kept until the new one is there.
+
+    Of processes that replace the same folder at once the last one wins, and each folder that was
+    in its place was whole.
+    """
     old = final.with_name(f"{_REPLACED}{final.name}")
-    if final.is_dir():
-        _remove(old)
-        os.replace(final, old)
-    os.replace(partial, final)
+    for attempt in range(_SWAPS):
+        try:
+            if final.is_dir():
+                _remove(old)
+                os.replace(final, old)
+            os.replace(partial, final)
+            break
+        except OSError as error:
+            # Another process was between the two lines, too.
+            if error.errno not in _CROSSED or not partial.exists() or attempt + 1 == _SWAPS:
+                raise
+            time.sleep(0.002 * (1 + os.getpid() % 7))
     _remove(old)
 
 
@@ -266,7 +280,8 @@ def _full(final: Path) -> Failed:
 
 
 def _explain(error: OSError, final: Path) -> MRIForgeError:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    hidden = error.errno == errno.EIO and _disk_full(final.parent)
+    if error.errno in (errno.ENOSPC, errno.EDQUOT) or hidden:
         return _full(final)
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return Failed(

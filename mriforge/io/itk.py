@@ -7,6 +7,7 @@ put the list axis first (``axis 0 ...``) and older still ``MultiVolume.*`` keys;
 
 from __future__ import annotations
 
+import errno
 import json
 import re
 from dataclasses import replace
@@ -26,7 +27,7 @@ from mriforge.io.common import (
     real_native,
     storable,
 )
-from mriforge.io.itk_header import check_meta, check_nrrd
+from mriforge.io.itk_header import check_meta, check_nrrd, check_whole
 from mriforge.volume import Grid, Image, Series, Volume
 
 _KEY = "mriforge"
@@ -76,7 +77,11 @@ def write_itk(image: Image, path: Path) -> None:
     file.SetDirection(direction.ravel().tolist())
     for key, value in _header(image, _is_nrrd(path)).items():
         file.SetMetaData(key, value)
-    sitk.WriteImage(file, str(path), useCompression=True)
+    try:
+        sitk.WriteImage(file, str(path), useCompression=True)
+    except RuntimeError as error:
+        raise OSError(errno.EIO, _first_reason(str(error))) from error
+    check_whole(path, image.array.size * file.GetSizeOfPixelComponent())
 
 
 def _is_nrrd(path: Path) -> bool:

@@ -7,6 +7,7 @@ and no more voxels are promised to either reader than the file can hold.
 
 from __future__ import annotations
 
+import errno
 import re
 from pathlib import Path
 
@@ -159,6 +160,30 @@ def check_nrrd(path: Path) -> None:
     refuse_more_than_held(voxels, wanted, voxels.stat().st_size - start, ratio=ratio)
     if encoding in _TEXT + _HEX:
         _check_words(voxels, start)
+
+
+def check_whole(path: Path, size: int) -> None:
+    """Refuses a packed file that was just written and is cut off.
+
+    ITK does not notice when a disk takes its last bytes no more.
+
+    Args:
+        size: bytes of its voxels.
+
+    Raises:
+        OSError: it is cut off.
+    """
+    held = path.stat().st_size
+    if path.suffix.lower() in (".nrrd", ".nhdr"):
+        _, start = _nrrd_header(path)
+        with open(path, "rb") as file:
+            file.seek(max(start, held - 4))
+            whole = file.read() == (size % 2**32).to_bytes(4, "little")  # the end of gzip
+    else:
+        fields, start = _meta_fields(path)
+        whole = held == start + int(fields.get("CompressedDataSize", -1))
+    if not whole:
+        raise OSError(errno.EIO, "not all of it was written; is the disk full?")
 
 
 def _nrrd_header(path: Path) -> tuple[bytes, int]:

@@ -194,7 +194,8 @@ def save_model(
         BadInput: the folder exists and is not a model.
     """
     import torch
-    from safetensors.torch import save_file
+
+    from mriforge.io.weights import save_weights
 
     folder = Path(folder)
     if folder.is_dir() and any(folder.iterdir()) and not (folder / CARD).is_file():
@@ -204,7 +205,7 @@ def save_model(
         tensor = tensor.detach().cpu().contiguous().clone()
         tensors[name] = tensor.half() if half and tensor.dtype == torch.float32 else tensor
     with atomic_directory(folder, replace=True) as partial:
-        save_file(tensors, str(partial / WEIGHTS), metadata={"format": "pt"})
+        save_weights(tensors, partial / WEIGHTS, {"format": "pt"})
         # safetensors writes 0600; models in a shared folder are for everyone who may read it.
         (partial / WEIGHTS).chmod(0o644)
         card = dataclasses.replace(

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from mriforge.errors import BadInput
 from mriforge.io.atomic import atomic_path
+from mriforge.io.weights import save_weights
 from mriforge.untrusted.texts import from_json
 
 _FORMAT = "mriforge-checkpoint-1"
@@ -25,7 +25,7 @@ def save_checkpoint(path: Path, tensors: dict[str, Tensor], state: dict[str, Any
     plain = {name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}
     header = {"format": _FORMAT, "state": json.dumps(state)}
     with atomic_path(path) as partial:
-        save_file(plain, str(partial), metadata=header)
+        save_weights(plain, partial, header)
 
 
 def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
