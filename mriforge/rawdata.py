@@ -8,6 +8,7 @@ k-space coordinate is ``(partition - partitions // 2) / partitions``.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -79,8 +80,18 @@ class RawData:
                 "The trajectory is not within [-0.5, 0.5] cycles per pixel.",
                 "Give it relative to the reconstructed matrix.",
             )
-        if (np.diff(self.time_s) < 0).any():
-            raise BadInput("The times of the readouts run backwards.")
+        self._check_times()
+
+    def _check_times(self) -> None:
+        if not np.isfinite(self.time_s).all() or (np.diff(self.time_s) < 0).any():
+            raise BadInput("The times of the readouts run backwards, or are not numbers.")
+        if not (0 < self.repetition_s < math.inf and math.isfinite(self.flip_deg)):
+            raise BadInput(
+                f"The repetition time of {self.repetition_s} s or the flip angle of "
+                f"{self.flip_deg} degrees cannot be."
+            )
+        if self.since_inversion.min() < 0:
+            raise BadInput("A readout has a negative number of RF pulses since the inversion.")
 
     @property
     def coils(self) -> int:

@@ -273,7 +273,10 @@ def check_meta(path: Path) -> None:
     is_text = fields.get("BinaryData", "True").lower().startswith(("f", "0"))
     wanted = bytes_of([*sizes, int(fields.get("ElementNumberOfChannels", "1"))], itemsize)
     ratio = DEFLATED if is_packed else itemsize if is_text else 1
-    refuse_more_than_held(voxels, wanted, voxels.stat().st_size - start, ratio=ratio)
+    held = voxels.stat().st_size - start
+    if int(fields.get("CompressedDataSize", "0")) > held:
+        raise _damaged("packed voxels are cut off")
+    refuse_more_than_held(voxels, wanted, held, ratio=ratio)
     if is_text:
         _check_words(voxels, start)
 
