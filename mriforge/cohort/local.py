@@ -58,7 +58,9 @@ class LocalEngine:
         def stopped() -> bool:
             return over.is_set() or events.cancelled
 
-        def run(task: Task) -> State:
+        def run(task: Task) -> State | None:
+            if stopped():  # never begun
+                return None
             place = places.get()
             gpu = self.gpus[place % len(self.gpus)] if self.gpus else None
             try:
@@ -73,13 +75,13 @@ class LocalEngine:
 
         finished = 0
         with ThreadPoolExecutor(self.processes, thread_name_prefix="row") as pool:
-            waiting: dict[Future[State], Task] = {pool.submit(run, task): task for task in tasks}
+            waiting: dict[Future[State | None], Task] = {pool.submit(run, task): task for task in tasks}
             try:
                 while waiting:
                     done, _ = wait(waiting, _POLL_S, FIRST_COMPLETED)
                     for future in done:
-                        task = waiting.pop(future)
-                        again = ended(task, future.result())
+                        task, state = waiting.pop(future), future.result()
+                        again = ended(task, state) if state is not None else None
                         if again is not None:
                             waiting[pool.submit(run, again)] = again
                         finished += again is None
@@ -88,5 +90,9 @@ class LocalEngine:
                     events.check_cancelled()
             finally:
                 over.set()
-                for future in waiting:
-                    future.cancel()
+                # Those that had begun have an end, too, which the table is to tell.
+                begun = [future for future in waiting if not future.cancel()]
+                for future in begun:
+                    state = future.result()
+                    if state is not None:
+                        ended(waiting[future], state)
