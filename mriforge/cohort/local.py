@@ -75,7 +75,9 @@ class LocalEngine:
 
         finished = 0
         with ThreadPoolExecutor(self.processes, thread_name_prefix="row") as pool:
-            waiting: dict[Future[State | None], Task] = {pool.submit(run, task): task for task in tasks}
+            waiting: dict[Future[State | None], Task] = {
+                pool.submit(run, task): task for task in tasks
+            }
             try:
                 while waiting:
                     done, _ = wait(waiting, _POLL_S, FIRST_COMPLETED)
