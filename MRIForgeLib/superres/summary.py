@@ -34,7 +34,8 @@ def sentences(result: Mapping[str, Any]) -> list[str]:
         found.append(
             _("The measured data is restored (remaining difference {after} %).").format(after=after)
         )
-    found += list(result.get("warnings") or ())
+    # The sentences about a fusion have them already.
+    found += [text for text in result.get("warnings") or () if text not in found]
     if text := uncertainty.sentence(result):
         found.append(text)
     return found
