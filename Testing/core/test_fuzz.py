@@ -31,8 +31,10 @@ import fuzz_seeds
 from fuzz_readers import READERS, Violation, put, run, spoiled
 
 ROOT = Path(__file__).resolve().parents[2]
-SLOW = {"ismrmrd": 8, "mgh": 20, "nifti": 25, "bart": 10, "cases": 8, "unsealed-model": 12, "job": 8, "dicom": 15,
-        "segmentation-source": 10, "drawn": 10, "recipe": 12, "cache": 10}  # fmt: skip
+SLOW = {"ismrmrd": 8, "mgh": 20, "nifti": 25, "bart": 10, "cases": 8, "unsealed-model": 12,
+        "job": 8, "dicom": 15, "segmentation-source": 10, "drawn": 10, "recipe": 12,
+        "cache": 10}  # fmt: skip
+"""Cases of readers that take longer than the others."""
 
 
 @pytest.mark.parametrize("name", READERS)
