@@ -40,9 +40,11 @@ def outlined(ready, tmp_path):
 
 
 def settled(seconds: float = 0.2) -> None:
+    """Several rounds of events: on a busy machine one may pass without a turn of a timer."""
     import host
 
-    host.process_events(seconds)
+    for _round in range(8):
+        host.process_events(seconds / 4)
 
 
 def listed(panel) -> list[str]:
