@@ -15,8 +15,8 @@ from soak_helpers import NAMES, Held, check, run_jobs, run_worker
 pytestmark = [pytest.mark.long, pytest.mark.timeout(3600)]
 
 JOBS, WARM = 500, 100
-MARGIN = 24 << 20
-"""Of memory, from the hundredth job to the last: 60 kB for each."""
+MARGIN = 32 << 20
+"""Of memory, from the hundredth job to the last: 80 kB for each. It was -0.6 MiB when measured."""
 WORKERS = 3 * len(NAMES)
 
 
