@@ -16,7 +16,8 @@ pytestmark = [pytest.mark.long, pytest.mark.timeout(3600)]
 
 JOBS, WARM = 500, 100
 MARGIN = 32 << 20
-"""Of memory, from the hundredth job to the last: 80 kB for each. Measured were -1 to 24 MiB, not of any one kind."""
+"""Of memory, from the hundredth job to the last: 80 kB for each. Measured were -1 to 24 MiB,
+not of any one kind."""
 WORKERS = 3 * len(NAMES)
 
 
