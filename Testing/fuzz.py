@@ -118,10 +118,12 @@ class Campaign:
     def _told(self, told: dict[str, str]) -> None:
         self.counts[told["went"]] += 1
         if told["went"] == "violation":
-            self._keep("violation", told["text"])
+            # The child goes on meanwhile, so it has put the case aside.
+            self._keep("violation", told["text"], told["case"])
+            shutil.rmtree(self.work / told["case"], ignore_errors=True)
 
-    def _keep(self, kind: str, text: str) -> None:
-        """Copies the present case, unless one like it is kept already."""
+    def _keep(self, kind: str, text: str, case: str = "case") -> None:
+        """Copies a case of the child, unless one like it is kept already."""
         lines = [line.strip() for line in text.strip().splitlines() if line.strip()] or [""]
         places = [line for line in lines if line.startswith("File ")][-1:]
         signature = "\n".join([kind, *(places or lines[:1])])
@@ -131,8 +133,8 @@ class Campaign:
         name = f"{kind}-{hashlib.sha256(text.encode('utf-8', 'replace')).hexdigest()[:8]}"
         folder = self.findings / name
         shutil.rmtree(folder, ignore_errors=True)
-        if (self.work / "case").is_dir():
-            shutil.copytree(self.work / "case", folder)
+        if (self.work / case).is_dir():
+            shutil.copytree(self.work / case, folder)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "why.txt").write_text(text, encoding="utf-8", errors="replace")
         print(f"{self.name}: {kind}, kept in {folder}: {lines[-1][:160]}", flush=True)
@@ -209,7 +211,9 @@ def _case(reader, folder: Path, lines) -> Callable[[bytes], None]:
         try:
             told = {"went": run(reader, folder / entry)}
         except Violation as error:
-            told = {"went": "violation", "text": f"{error}\nopened: {entry}"}
+            aside = f"case-{time.monotonic_ns()}"
+            shutil.copytree(folder, folder.with_name(aside))
+            told = {"went": "violation", "text": f"{error}\nopened: {entry}", "case": aside}
         finally:
             lines.write("<" + json.dumps(told or {"went": "stopped"}) + "\n")
             lines.flush()

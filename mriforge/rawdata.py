@@ -20,6 +20,7 @@ from mriforge.volume import Grid
 
 _OUTERMOST = 0.55
 """Cycles per pixel: half a cycle, and what gradient delays may add."""
+_LONGEST_TR_S = 3600.0
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ class RawData:
     def _check_times(self) -> None:
         if not np.isfinite(self.time_s).all() or (np.diff(self.time_s) < 0).any():
             raise BadInput("The times of the readouts run backwards, or are not numbers.")
-        if not (0 < self.repetition_s < math.inf and math.isfinite(self.flip_deg)):
+        if not (0 < self.repetition_s < _LONGEST_TR_S and math.isfinite(self.flip_deg)):
             raise BadInput(
                 f"The repetition time of {self.repetition_s} s or the flip angle of "
                 f"{self.flip_deg} degrees cannot be."

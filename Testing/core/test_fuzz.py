@@ -220,7 +220,8 @@ for number in range(3):
     if number == 2 and sys.argv[2] == "crash": os.kill(os.getpid(), signal.SIGSEGV)
     if number == 2 and sys.argv[2] == "hang": time.sleep(60)
     bad = number == 2 and sys.argv[2] == "violation"
-    tell('<{"went": "violation", "text": "ZeroDivisionError"}' if bad else '<{"went": "read"}')
+    told = '{"went": "violation", "text": "ZeroDivisionError", "case": "case"}'
+    tell("<" + (told if bad else '{"went": "read"}'))
 """
 
 

@@ -280,7 +280,7 @@ def _full(final: Path) -> Failed:
 
 
 def _explain(error: OSError, final: Path) -> MRIForgeError:
-    hidden = error.errno == errno.EIO and _disk_full(final.parent)
+    hidden = error.errno in (errno.EIO, None) and _disk_full(final.parent)
     if error.errno in (errno.ENOSPC, errno.EDQUOT) or hidden:
         return _full(final)
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):

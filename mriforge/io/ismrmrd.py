@@ -17,6 +17,7 @@ import numpy as np
 from mriforge.errors import BadInput, MissingDependency
 from mriforge.events import Events
 from mriforge.io.atomic import atomic_path
+from mriforge.io.hdf5_heaps import check_heaps
 from mriforge.io.ismrmrd_header import (
     HEAD,
     NAVIGATION,
@@ -158,6 +159,7 @@ def _opened(path: str | os.PathLike) -> Iterator[tuple[Header, Any]]:
     if not h5py.is_hdf5(name):
         raise BadInput(f"{name} is not an HDF5 file, so not ISMRMRD raw data.", _CONVERT)
     try:
+        check_heaps(name)
         with _about(path), h5py.File(name, "r") as file:
             group = _group(h5py, file)
             yield parse_header(_xml(group)), _table(h5py, group)

@@ -21,6 +21,7 @@ VERSION = 1
 TICK_S = 0.0025
 GYROMAGNETIC_HZ_PER_T = 42.577478518e6
 LARGEST_HEADER_BYTES = 64 << 20
+_LARGEST_WHOLE, _LARGEST = 10**7, 1e12
 
 # Bits of the flags, counted from 1 as the standard does.
 NOISE, REVERSE, NAVIGATION = 19, 22, 23
@@ -184,8 +185,8 @@ def _number(root: ElementTree.Element, path: str, kind: type = float) -> float |
         value = float(found)
     except ValueError:
         value = float("nan")
-    if not np.isfinite(value):
-        raise BadInput(f"'{path}' of the XML header is not a number: {found!r}.")
+    if not abs(value) <= (_LARGEST_WHOLE if kind is int else _LARGEST):
+        raise BadInput(f"'{path}' of the XML header cannot be: {found[:40]!r}.")
     return kind(value)
 
 

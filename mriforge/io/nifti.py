@@ -152,8 +152,11 @@ def _check_extensions(path: Path) -> None:
     with gzip.open(path) if packed else open(path, "rb") as file:
         start = file.read(544)
         order = next((o for o in "<>" if start[:4] in (pack(o + "i", 348), pack(o + "i", 540))), "")
-        if not order or len(start) < 352:
+        if len(start) < 352:
             return
+        if not order:
+            # nibabel mends a wrong size of the header, and finds the byte order in another place.
+            order = "<" if 0 < unpack_from("<h", start, 40)[0] < 8 else ">"
         second = unpack_from(order + "i", start)[0] == 540
         end = unpack_from(order + ("q" if second else "f"), start, 168 if second else 108)[0]
         at = 540 if second else 348
@@ -167,10 +170,10 @@ def _check_extensions(path: Path) -> None:
             if len(head) < 8:
                 return
             size = unpack_from(order + "i", head)[0]
-            if size < 8 or (size > _LONGEST_EXTENSION and not packed and size > _left(file)):
-                raise BadInput(f"A header extension of {size} bytes cannot be.")
-            if size > _LONGEST_EXTENSION and packed:
-                raise BadInput(f"A header extension of {size} bytes is too long.")
+            most = _LONGEST_EXTENSION if packed else _left(file) + 8
+            # Past the first voxel nibabel would go on and take voxels for extensions.
+            if size < 8 or size > most or at + size > end:
+                raise BadInput(f"It cannot be read: a header extension of {size} bytes cannot be.")
             file.seek(size - 8, os.SEEK_CUR)
             at += size
 

@@ -19,7 +19,7 @@ from typing import Any
 from mriforge.anatomy import ORGANS
 from mriforge.errors import BadInput
 from mriforge.training.cases import SIMULATED, Case, cases_of_manifest
-from mriforge.training.data import manifest_rows
+from mriforge.training.data import beside, manifest_rows
 from mriforge.untrusted.texts import from_json
 
 ANATOMIES = "anatomies.json"
@@ -78,7 +78,7 @@ def _anatomies(index: Path) -> list[Case]:
             raise BadInput(f"Anatomy {number} of {index} has no '{missing[0]}'.", "Make it anew.")
         cases.append(
             Case(
-                index.parent / str(row["path"]),
+                beside(index, str(row["path"])),
                 str(row["subject"]),
                 str(row.get("split") or ""),
                 scheme="tissues",
