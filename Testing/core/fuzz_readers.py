@@ -370,9 +370,11 @@ def _cache(path: Path) -> Any:
 
 def _beside(path: Path) -> Any:
     from mriforge.jobs.t1map import Options, _beside, _times_ms
+    from mriforge.volume import as_series
 
     options = Options(input=str(path), output=str(path.with_name("map.nii")))
-    return _times_ms(options, _image(path), _beside(str(path)))
+    # The job takes nothing but series, and says so before it looks beside them.
+    return _times_ms(options, as_series(_image(path)), _beside(str(path)))
 
 
 def _job(path: Path) -> Any:
