@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
@@ -27,7 +28,7 @@ _QUALITY_KEYS = ("gain_db", "psnr", "ssim", "dice", "accuracy")
 """Held-out quality that validations report; the first that is there is drawn."""
 
 
-class LiveCharts(Charts):
+class LiveCharts(Charts, ABC):
     """Charts of one line each, which :meth:`add` makes longer.
 
     The nodes change at most five times a second, and a line has at most 2000 points: of a longer
@@ -65,9 +66,9 @@ class LiveCharts(Charts):
             curve.changed = False
         self._draw_lines()
 
+    @abstractmethod
     def _take(self, metric: Mapping[str, Any]) -> bool:
         """Adds the points of an event to the curves; whether it held any."""
-        raise NotImplementedError
 
     def _grow(
         self,

@@ -9,7 +9,7 @@ from typing import Any
 import slicer
 from slicer.i18n import tr as _
 
-from mriforge.volume import Series
+from mriforge.volume import Image, Series
 from MRIForgeLib.display import style_difference, style_ssim
 from MRIForgeLib.exchange import receive, send
 from MRIForgeLib.nodes import snapshot_steps
@@ -138,6 +138,25 @@ def add_maps_steps(
         style(node)
         yield dict(nodes)
     return nodes
+
+
+def add_map_steps(
+    image: Image, place: Place, name: str, role: str, attributes: Mapping[str, str]
+) -> Generator[Any, None, dict[str, slicer.vtkMRMLNode]]:
+    """A map as nodes beside its input, not styled yet.
+
+    Args:
+        role: of the map; nodes carry it, and the result is called after it.
+        attributes: of the run.
+
+    Returns:
+        ``role`` (of a series its proxy volume), and of a series ``role_sequence``.
+    """
+    attributes = {**attributes, MAP_ROLE: role}
+    if not isinstance(image, Series):
+        return {role: add_volume(image, place, name, attributes, same_look=False)}
+    made = yield from add_series_steps(image, place, name, attributes, same_look=False)
+    return dict(zip((f"{role}_sequence", role), made, strict=True))
 
 
 def _is_series(node: slicer.vtkMRMLNode) -> bool:

@@ -289,7 +289,7 @@ class Run:
         """Takes back what was made; a scene that closed has done that itself."""
         try:
             self.task.discard({} if self._scene_gone else dict(self._made))
-        except Exception:
+        except Exception:  # the run's own error is the one that is told
             logging.exception("MRIForge: removing the nodes of an unfinished run failed")
 
     def _end(self, error: MRIForgeError | None) -> None:
@@ -332,7 +332,7 @@ class Run:
     def _tell(self, what: str, *arguments: Any) -> None:
         try:
             getattr(self.listener, what)(*arguments)
-        except Exception:
+        except Exception:  # a display that fails must not take the run down with it
             logging.exception("MRIForge: showing the %s of a run failed", what)
 
 

@@ -281,7 +281,7 @@ class WorkerProcess:
             self._process.deleteLater()
         try:
             self._on_end(Outcome(exit_code, result, error, "\n".join(self._log)))
-        except Exception:
+        except Exception:  # called by Qt, where nobody could catch it
             logging.exception("MRIForge: handling the end of the worker failed")
 
     def _remember_family(self) -> None:

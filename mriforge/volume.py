@@ -253,6 +253,11 @@ def as_series(image: Image) -> Series:
     return Series(image.array[None], image.grid, np.zeros(1), metadata=image.metadata)
 
 
+def some_of(count: int, most: int) -> list[int]:
+    """Numbers of at most ``most`` of ``count`` things, evenly spread, first and last among them."""
+    return np.unique(np.linspace(0, count - 1, most).round().astype(int)).tolist()
+
+
 def like_input(series: Series, original: Image) -> Image:
     """The inverse of :func:`as_series`: a volume again if ``original`` was one."""
     if isinstance(original, Series):

@@ -8,10 +8,10 @@ from typing import Any
 import slicer
 from slicer.i18n import tr as _
 
-from mriforge.volume import Image, Series
+from mriforge.volume import Image
 from MRIForgeLib.display import add_legend, scalar_display, style_map
-from MRIForgeLib.maps import MAP_ROLE
-from MRIForgeLib.placing import Place, add_series_steps, add_volume
+from MRIForgeLib.maps import add_map_steps
+from MRIForgeLib.placing import Place
 
 ROLE = "disagreement"
 COLORS = "vtkMRMLColorTableNodeFileInferno.txt"
@@ -34,13 +34,7 @@ def add_disagreement_steps(
         ``disagreement``, and of a series ``disagreement_sequence``.
     """
     name = _("{input} disagreement").format(input=place.name)
-    attributes = {**attributes, MAP_ROLE: ROLE}
-    nodes: dict[str, slicer.vtkMRMLNode] = {}
-    if isinstance(image, Series):
-        made = yield from add_series_steps(image, place, name, attributes, same_look=False)
-        nodes["disagreement_sequence"], nodes[ROLE] = made
-    else:
-        nodes[ROLE] = add_volume(image, place, name, attributes, same_look=False)
+    nodes = yield from add_map_steps(image, place, name, ROLE, attributes)
     style_disagreement(nodes[ROLE])
     return nodes
 

@@ -182,7 +182,7 @@ def sentences(figures: Mapping[str, Any]) -> list[str]:
         if parts:
             text = _("Stack {number}: {what}.")
             found.append(text.format(number=number, what="; ".join(parts)))
-    return found + [str(warning) for warning in figures.get("warnings") or ()]
+    return found
 
 
 def _grids(wishes: Wishes) -> list[Grid]:

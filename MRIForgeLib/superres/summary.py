@@ -34,8 +34,7 @@ def sentences(result: Mapping[str, Any]) -> list[str]:
         found.append(
             _("The measured data is restored (remaining difference {after} %).").format(after=after)
         )
-    # The sentences about a fusion have them already.
-    found += [text for text in result.get("warnings") or () if text not in found]
+    found += list(result.get("warnings") or ())
     if text := uncertainty.sentence(result):
         found.append(text)
     return found

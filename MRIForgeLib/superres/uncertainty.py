@@ -8,11 +8,11 @@ from typing import Any
 import slicer
 from slicer.i18n import tr as _
 
-from mriforge.volume import Image, Series
+from mriforge.volume import Image
 from MRIForgeLib.display import difference_limit, style_map
-from MRIForgeLib.maps import MAP_ROLE
+from MRIForgeLib.maps import add_map_steps
 from MRIForgeLib.overlay import MapOverlay, link_map, linked_map
-from MRIForgeLib.placing import Place, add_series_steps, add_volume
+from MRIForgeLib.placing import Place
 
 ROLE = "uncertainty"
 COLORS = "vtkMRMLColorTableNodeFileInferno.txt"
@@ -35,13 +35,7 @@ def add_uncertainty_steps(
         ``uncertainty``, and of a series ``uncertainty_sequence``.
     """
     name = _("{input} uncertainty").format(input=place.name)
-    attributes = {**attributes, MAP_ROLE: ROLE}
-    nodes: dict[str, slicer.vtkMRMLNode] = {}
-    if isinstance(image, Series):
-        made = yield from add_series_steps(image, place, name, attributes, same_look=False)
-        nodes["uncertainty_sequence"], nodes[ROLE] = made
-    else:
-        nodes[ROLE] = add_volume(image, place, name, attributes, same_look=False)
+    nodes = yield from add_map_steps(image, place, name, ROLE, attributes)
     style_map(nodes[ROLE], COLORS, (0.0, difference_limit(nodes[ROLE])))
     link_map(result, nodes[ROLE], _MAP)
     return nodes

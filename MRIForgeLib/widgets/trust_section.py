@@ -6,11 +6,11 @@ from typing import Any
 
 from slicer.i18n import tr as _
 
-from MRIForgeLib.display import is_in_scene
 from MRIForgeLib.superres.uncertainty import map_of, overlay
+from MRIForgeLib.widgets.map_section import MapSection
 
 
-class TrustSection:
+class TrustSection(MapSection):
     """Connects ``showUncertaintyCheckBox`` and the sentence below it.
 
     Args:
@@ -18,53 +18,33 @@ class TrustSection:
     """
 
     def __init__(self, ui: Any) -> None:
-        self.ui = ui
-        self.overlay = overlay()
-        self._result: Any = None
-        ui.showUncertaintyCheckBox.connect("toggled(bool)", self._toggle)
-        self.refresh()
+        super().__init__(ui.showUncertaintyCheckBox, ui.uncertaintyLabel, overlay(), map_of)
 
     def offer(self, result: Any) -> None:
         """There is a new result; its map, if it has one, can be shown."""
         self.overlay.hide()
-        self._result = result
+        self._node = result
         self.refresh()
 
     def refresh(self) -> None:
         """What can be shown, and whether it is."""
-        box, found = self.ui.showUncertaintyCheckBox, map_of(self._result)
-        box.enabled = found is not None
-        blocked = box.blockSignals(True)
-        box.checked = found is not None and self.overlay.shown is found
-        box.blockSignals(blocked)
-        label = self.ui.uncertaintyLabel
-        label.text = self._sentence(found)
-        label.setVisible(bool(label.text))
-
-    def forget(self) -> None:
-        """The scene was closed."""
-        self.overlay.forget()
-        self._result = None
-        self.refresh()
+        super().refresh()
+        self._label.setVisible(bool(self._label.text))
 
     def close(self) -> None:
         """The panel goes; the views become what they were."""
-        self.overlay.hide()
+        super().close()
         self.refresh()
 
-    def _toggle(self, checked: bool) -> None:
-        found = map_of(self._result)
+    def _lay(self, found: Any) -> None:
         self.overlay.hide()
-        if checked and found is not None:
-            self.overlay.lay(found)
-        self.refresh()
+        self.overlay.lay(found)
 
-    def _sentence(self, found: Any) -> str:
-        if found is not None:
-            return _(
-                "Bright: the true value may be far from what is shown; check there first. Dark: it "
-                "is near, as far as the scan itself can tell."
-            )
-        if is_in_scene(self._result):
-            return _("This result has no map of uncertainty: ask for it under Advanced.")
-        return ""
+    def _explained(self) -> str:
+        return _(
+            "Bright: the true value may be far from what is shown; check there first. Dark: it "
+            "is near, as far as the scan itself can tell."
+        )
+
+    def _without_map(self) -> str:
+        return _("This result has no map of uncertainty: ask for it under Advanced.")

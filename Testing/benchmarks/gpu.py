@@ -22,7 +22,7 @@ from functools import partial
 from pathlib import Path
 from statistics import median
 
-from measuring import ROOT, Ratio, peak_mib, start_peak, write_ratios
+from measuring import ROOT, Ratio, memory_of, write_ratios
 
 sys.path.insert(0, str(ROOT))
 
@@ -66,18 +66,6 @@ def timed(run: Callable[[], object], device: str, repeats: int) -> float:
         if number:
             seconds.append(time.perf_counter() - start)
     return median(seconds)
-
-
-def memory_of(run: Callable[[], object], device: str) -> float:
-    """MiB at the peak: of the card's memory, or of this process beyond what it held."""
-    if device == "cuda":
-        torch.cuda.empty_cache()
-        torch.cuda.reset_peak_memory_stats()
-        run()
-        return torch.cuda.max_memory_allocated() / 2**20
-    before = start_peak()
-    run()
-    return peak_mib() - before
 
 
 def peaks(device: str, quick: bool, repeats: int) -> dict[str, float]:

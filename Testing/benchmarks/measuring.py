@@ -132,6 +132,20 @@ def peak_mib() -> float:
     return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
 
 
+def memory_of(run: Callable[[], object], device: str) -> float:
+    """MiB at the peak: of the card's memory, or of this process beyond what it held."""
+    if device == "cuda":
+        import torch
+
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+        run()
+        return torch.cuda.max_memory_allocated() / 2**20
+    before = start_peak()
+    run()
+    return peak_mib() - before
+
+
 def in_fresh_process(script: str, *words: str) -> Any:
     """What ``script`` prints as its last line of JSON, run with this interpreter.
 

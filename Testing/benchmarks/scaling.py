@@ -35,8 +35,7 @@ from measuring import (
     cpu_seconds,
     in_fresh_process,
     interleaved,
-    peak_mib,
-    start_peak,
+    memory_of,
     write_ratios,
 )
 
@@ -75,10 +74,7 @@ def job(image: Image) -> Callable[[], object]:
 def measure(edge: int) -> float:
     """MiB that one volume takes in this process beyond what is there already."""
     job(low_image(16))()
-    image = low_image(edge)
-    before = start_peak()
-    job(image)()
-    return peak_mib() - before
+    return memory_of(job(low_image(edge)), "cpu")
 
 
 def batch_seconds(rows: int, processes: int) -> tuple[float, float]:

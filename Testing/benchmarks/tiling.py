@@ -32,8 +32,7 @@ from measuring import (
     clock_of,
     in_fresh_process,
     interleaved,
-    peak_mib,
-    start_peak,
+    memory_of,
     write_ratios,
 )
 from peers import how_to_install
@@ -123,13 +122,7 @@ def measure(arguments: argparse.Namespace) -> float:
         picture((16,) * 3).to(arguments.device)
     )  # what is loaded and made once
     run = make_way(arguments.one, net, image, arguments.patch, arguments.device)
-    if arguments.device == "cuda":
-        torch.cuda.reset_peak_memory_stats()
-        run()
-        return torch.cuda.max_memory_allocated() / 2**20
-    before = start_peak()
-    run()
-    return peak_mib() - before
+    return memory_of(run, arguments.device)
 
 
 @torch.inference_mode()

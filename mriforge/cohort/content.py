@@ -20,6 +20,7 @@ from mriforge.io.formats import suffix
 from mriforge.jobs.needs import models_of
 from mriforge.jobs.options import specs
 from mriforge.jobs.paths import input_paths, output_paths
+from mriforge.models.store import file_sha256
 
 Content = dict[str, Any]
 """``sha256``, and the ``size`` and ``mtime_ns`` that it was found at; JSON types."""
@@ -71,8 +72,7 @@ def content_of(path: str, known: Mapping[str, Any] | None = None) -> Content:
     seen = {"size": stat.st_size, "mtime_ns": _settled(stat.st_mtime_ns, now)}
     if known and _looks_same(known, stat.st_size, stat.st_mtime_ns):
         return {**seen, "sha256": known["sha256"]}
-    with open(path, "rb") as handle:
-        return {**seen, "sha256": hashlib.file_digest(handle, "sha256").hexdigest()}
+    return {**seen, "sha256": file_sha256(Path(path))}
 
 
 def differs(path: str, known: Mapping[str, Any] | None) -> bool:
@@ -99,9 +99,7 @@ def _of_folder(path: str, known: Mapping[str, Any] | None, now: int) -> Content:
         return {**seen, "sha256": known["sha256"]}
     whole = hashlib.sha256()
     for file, name in zip(files, names, strict=True):
-        with open(file, "rb") as handle:
-            digest = hashlib.file_digest(handle, "sha256").hexdigest()
-        whole.update(f"{name}\0{digest}\n".encode())
+        whole.update(f"{name}\0{file_sha256(file)}\n".encode())
     return {**seen, "sha256": whole.hexdigest()}
 
 

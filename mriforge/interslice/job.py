@@ -24,11 +24,11 @@ from mriforge.interslice.wish import THICK, SlicePlan, anisotropy, plan_slices
 from mriforge.metrics.isotropy import displacement, isotropy, stripes
 from mriforge.physics.stack import SliceStack
 from mriforge.recipes import Recipe, load_recipe
-from mriforge.superres.frames import chosen_frames, resampled, with_provenance
+from mriforge.superres.frames import chosen_frames
 from mriforge.superres.gate import Gate
 from mriforge.superres.intensity import intensity_scale
-from mriforge.superres.job import SuperresResult
-from mriforge.volume import Grid, Image, Series, Volume, as_series, like_input
+from mriforge.superres.job import SuperresResult, delivered
+from mriforge.volume import Grid, Image, Series, Volume, as_series
 
 _PERCENTILE = 99.5
 RESTORED = "cubic_restored"
@@ -108,17 +108,14 @@ def sharpen_slices(
     events = events or Events()
     started = time.monotonic()
     trials, figures = prepare(image, options, events.part(0.0, _LEARNING))
-    series, grid = trials.series, trials.operator.high
+    grid = trials.operator.high
     array, residuals = _all_frames(trials, events.part(_LEARNING, 1))
     figures["consistency"] = residuals
-    figures["check"] = _check(series, array, grid, trials.operator.axis)
+    figures["check"] = _check(trials.series, array, grid, trials.operator.axis)
     figures["seconds"] = round(time.monotonic() - started, 2)
-    working = sharp = with_provenance(array, grid, series, "superres", figures)
     if trials.final is not None:
         events.log("The wanted pixels are not the image's: the result is resampled to them.")
-        sharp = resampled(working, trials.final)
-    single = isinstance(image, Volume)
-    return SuperresResult(like_input(sharp, image) if single else sharp, figures, trials, working)
+    return delivered(image, array, grid, trials, figures)
 
 
 def prepare(

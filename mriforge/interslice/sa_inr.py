@@ -36,6 +36,7 @@ from mriforge.superres.tiling import Shape, Tile, choose_core, tiles
 from mriforge.training.interslice import GateLoss, StackInput, some_planes
 from mriforge.training.loop import Trainer
 from mriforge.training.patches import Batch
+from mriforge.volume import some_of
 
 _FRAMES = 8
 _FEWEST_THICK = 2
@@ -245,7 +246,7 @@ class PseudoSampler:
 
 def _pseudos(scan: Scan) -> list[Pseudo]:
     """Every block of learning slices of some frames, made thick along either axis."""
-    frames = np.unique(np.linspace(0, len(scan.frames) - 1, _FRAMES).round().astype(int))
+    frames = some_of(len(scan.frames), _FRAMES)
     found = []
     for axis in (1, 2):
         if scan.frames.shape[1 + axis] - 1 < (_FEWEST_THICK - 1) * scan.rows.ratio + 1:

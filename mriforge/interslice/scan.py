@@ -14,7 +14,7 @@ from mriforge.interslice.rows import Rows, along_first, in_samples
 from mriforge.interslice.wish import SlicePlan
 from mriforge.physics.profiles import Profile
 from mriforge.physics.stack import slice_centres
-from mriforge.volume import Series
+from mriforge.volume import Series, some_of
 
 HELD_OUT = 0.12
 """Part of the slices that is kept away from learning, for the gate."""
@@ -110,10 +110,9 @@ class Scan:
 
     def held_out(self) -> Iterator[Pseudo]:
         """Held-out slices of every frame (at most eight), made thick along either axis."""
-        frames = np.unique(np.linspace(0, len(self.frames) - 1, 8).round().astype(int))
-        for frame in frames:
+        for frame in some_of(len(self.frames), 8):
             for axis in (1, 2):
-                yield self.pseudo(int(frame), self.held(), axis)
+                yield self.pseudo(frame, self.held(), axis)
 
     def volume(self, refined: Tensor) -> np.ndarray:
         """``(high, b, c)`` back in array order (z, y, x) and in stored units."""

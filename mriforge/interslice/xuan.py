@@ -33,6 +33,7 @@ from mriforge.recipes import Recipe
 from mriforge.recipes.schema import PatchSpec
 from mriforge.training.loop import Trainer, TrainResult
 from mriforge.training.patches import Batch, cut
+from mriforge.volume import some_of
 
 _AUTO_ENCODER = "vae2d"
 _SYNTHESISED_VOXELS = 40_000_000
@@ -146,7 +147,7 @@ def synthesised(
         )
     plane = scan.frames[0, 0].numel()
     frames = max(1, int(_SYNTHESISED_VOXELS / (plane * sum(size for _, size in usable))))
-    chosen = np.unique(np.linspace(0, len(scan.frames) - 1, frames).round().astype(int))
+    chosen = some_of(len(scan.frames), frames)
     stacks = []
     for frame in chosen:
         for block, size in usable:

@@ -30,7 +30,7 @@ from mriforge.io.ismrmrd_header import (
     parse_header,
 )
 from mriforge.io.ismrmrd_readouts import Readouts, check_kind, choose, interpret, wanted
-from mriforge.io.patient import patient
+from mriforge.io.tolerant import tolerant
 from mriforge.rawdata import RawData
 
 _SLAB_BYTES = 32 << 20
@@ -97,7 +97,7 @@ def write_ismrmrd(path: str | os.PathLike, raw: RawData, *, events: Events | Non
         ]
     )
     slab = max(1, _SLAB_BYTES // (coils * samples * 8))
-    with atomic_path(path) as partial, patient(partial) as disk, h5py.File(disk, "w") as file:
+    with atomic_path(path) as partial, tolerant(partial) as disk, h5py.File(disk, "w") as file:
         group = file.create_group("dataset")
         xml = group.create_dataset("xml", (1,), h5py.special_dtype(vlen=bytes))
         xml[0] = make_header(_header_of(raw))

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 MAPS = {"uncertainty": "half_width", "spread": "spread", "null_space": "unmeasured"}
 """Option with the file to the name of the map in :class:`mriforge.uncertainty.job.Measured`."""
-_FEWEST = 16
 _SETTINGS = {"confidence": 90.0, "ensemble": 4, "ensemble_models": None, "calibrate_on": None}
 
 
@@ -98,8 +97,10 @@ def check_size(image: Image, options: Any) -> None:
     """
     own = options.uncertainty is not None and options.prior is None and not options.calibrate_on
     if own and not options.self_supervised:
+        from mriforge.superres.trials import SMALLEST
+
         shape = as_series(image).grid.stored_shape
-        if any(shape[axis] < _FEWEST for axis in options.axes if shape[axis] > 1):
+        if any(shape[axis] < SMALLEST for axis in options.axes if shape[axis] > 1):
             raise BadInput(
                 f"An image of {' x '.join(map(str, shape))} voxels is too small to calibrate "
                 "intervals on itself.",

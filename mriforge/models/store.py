@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mriforge.errors import BadInput, Cancelled, MissingModel
+from mriforge.errors import BadInput, Cancelled, MissingModel, OutOfMemory
 from mriforge.io.atomic import atomic_directory, atomic_path
 from mriforge.models.card import ModelCard
 
@@ -149,7 +149,7 @@ def load_model(name: str | Path | ModelFolder) -> tuple[nn.Module, ModelCard]:
         if not all(bool(t.isfinite().all()) for t in weights.values() if t.is_floating_point()):
             raise ValueError("weights that are not numbers")
         network.load_state_dict(weights)
-    except Cancelled:
+    except (Cancelled, OutOfMemory, MemoryError):
         raise
     except Exception as error:
         # Networks take their options as they come, and fail in as many ways.

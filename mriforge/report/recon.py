@@ -8,6 +8,7 @@ import numpy as np
 
 from mriforge.report.figures import figure_class, show, to_png
 from mriforge.report.html import Report
+from mriforge.volume import some_of
 
 if TYPE_CHECKING:
     from mriforge.factors import Factors
@@ -68,7 +69,7 @@ def _middle(volume: np.ndarray) -> np.ndarray:
 
 
 def _some(count: int, most: int = _SHOWN) -> list[int]:
-    return sorted(set(np.linspace(0, count - 1, min(count, most)).round().astype(int).tolist()))
+    return some_of(count, most)
 
 
 def frames_figure(factors: Factors) -> bytes:

@@ -18,7 +18,6 @@ from mriforge.errors import BadInput
 from mriforge.events import Events
 from mriforge.metrics.noise import appearance
 from mriforge.physics.kspace import KspaceCrop
-from mriforge.physics.operator import LinearOperator
 from mriforge.superres.enlarge import Enlarger, check_doubling
 from mriforge.superres.finetune import Apply, Tuned, TuneSettings, degrade_prior, tune
 from mriforge.superres.frames import chosen_frames, resampled, with_provenance
@@ -127,16 +126,26 @@ def superres(
     started = time.monotonic()
     share = 0.8 if options.finetune else 0.0
     trials, figures = prepare(image, options, events.part(0.0, share))
-    target, acquired, series = trials.target, trials.acquired, trials.series
-    result, residuals = _all_frames(
-        series, target, acquired, trials.sharpener, events.part(share, 1.0)
-    )
-    restored = trials.sharpener.restores and acquired is not None
+    array, residuals = _all_frames(trials, events.part(share, 1.0))
+    restored = trials.sharpener.restores and trials.acquired is not None
     figures["consistency"] = {"restored": restored, **residuals}
     figures["seconds"] = round(time.monotonic() - started, 2)
-    working = sharp = with_provenance(result, target.high, series, "superres", figures)
     if trials.final is not None:
         events.log("The wanted grid is not aligned with the image: the result is resampled to it.")
+    return delivered(image, array, trials.target.high, trials, figures)
+
+
+def delivered(
+    image: Image, array: np.ndarray, grid: Grid, trials: Trials, figures: dict[str, Any]
+) -> SuperresResult:
+    """The result of a job in plane or across slices, on the wanted grid, with its provenance.
+
+    Args:
+        image: the input.
+        array: ``(t, z, y, x)`` on ``grid``, the one that the acquisition knows.
+    """
+    working = sharp = with_provenance(array, grid, trials.series, "superres", figures)
+    if trials.final is not None:
         sharp = resampled(working, trials.final)
     single = isinstance(image, Volume)
     return SuperresResult(like_input(sharp, image) if single else sharp, figures, trials, working)
@@ -316,31 +325,21 @@ def _finetuned(
     return method.tuned(tuned, options.gate), tuned, matched
 
 
-def _all_frames(
-    series: Series,
-    operator: KspaceCrop,
-    acquired: LinearOperator | None,
-    sharpener: Sharpener,
-    events: Events,
-) -> tuple[np.ndarray, dict[str, float]]:
-    """Every frame on the target grid, and the mean residuals against the acquired data.
-
-    Args:
-        acquired: how the frames came from the target grid; None: by something that is no operator.
-    """
-    scale = intensity_scale(series.array, sharpener.method.percentile)
-    result = np.empty((len(series), *operator.high.shape), dtype=np.float32)
+def _all_frames(trials: InPlaneTrials, events: Events) -> tuple[np.ndarray, dict[str, float]]:
+    """Every frame on the target grid, and the mean residuals against the acquired data."""
+    count = trials.frames
+    result = np.empty((count, *trials.target.high.shape), dtype=np.float32)
     before, after = [], []
-    for number in range(len(series)):
+    for number in range(count):
         events.check_cancelled()
-        events.progress(number / len(series), f"frame {number + 1} of {len(series)}")
-        low = torch.from_numpy(series.array[number].astype(np.float32)) / scale
-        image, first, last = sharpener(low, operator, acquired)
+        events.progress(number / count, f"frame {number + 1} of {count}")
+        low = trials.frame(number)
+        image, first, last = trials.sharpener(low, trials.target, trials.acquired)
         before.append(first)
         after.append(last)
-        result[number] = (image * scale).numpy()
+        result[number] = (image * trials.scale).numpy()
     events.progress(1.0)
-    if acquired is None:
+    if trials.acquired is None:
         return result, {}
     return result, {
         "residual_before": float(np.mean(before)),

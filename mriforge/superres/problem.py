@@ -14,7 +14,7 @@ from typing import Protocol
 from torch import Tensor
 
 from mriforge.physics.operator import LinearOperator
-from mriforge.volume import Grid, Volume
+from mriforge.volume import Grid, Series, Volume
 
 Sharpen = Callable[[Tensor], Tensor]
 """A scaled image on ``operator.low`` to one on ``operator.high``, both ``(z, y, x)``."""
@@ -131,12 +131,14 @@ class Trials(Protocol):
     """How a result was made, so that the same can be done to images whose truth is known.
 
     Attributes:
+        series: the input.
         scale: what stored values are divided by.
         final: the grid that the result is resampled to; None: it stays on ``operator.high``.
         frames: how many frames there are.
         same_scale: whether :meth:`own` tests at the voxel size of the result.
     """
 
+    series: Series
     scale: float
     final: Grid | None
     same_scale: bool

@@ -26,7 +26,7 @@ _COMPARED = {
     "linear": "linear_aligned",
     "cubic B-spline": "cubic_bspline",
 }
-_SMALLEST = 16
+SMALLEST = 16
 """Rows and columns below which a scan made coarser once more says nothing."""
 
 
@@ -60,10 +60,13 @@ class InPlaneTrials:
         """How many frames the input has."""
         return len(self.series)
 
+    def frame(self, number: int) -> Tensor:
+        """Frame ``number`` of the input, ``(z, y, x)``, scaled."""
+        return torch.from_numpy(self.series.array[number].astype(np.float32)) / self.scale
+
     def problem(self, frame: int) -> Problem:
         """Frame ``frame`` of the input."""
-        low = torch.from_numpy(self.series.array[frame].astype(np.float32)) / self.scale
-        return self._problem(low, self.target, self._known(self.acquired))
+        return self._problem(self.frame(frame), self.target, self._known(self.acquired))
 
     def own(self, frame: int) -> Iterator[Problem]:
         """The frame, coarser once more by the same factors, with itself as the truth."""
@@ -84,7 +87,7 @@ class InPlaneTrials:
         yield self._degraded(match_prior(volume, self.target.high), "The sharp scan")
 
     def _degraded(self, truth: Volume, what: str, inside: Box = EVERYWHERE) -> Problem:
-        if any(truth.grid.shape[axis] < _SMALLEST for axis in self.target.axes):
+        if any(truth.grid.shape[axis] < SMALLEST for axis in self.target.axes):
             raise BadInput(
                 f"{what} of {truth.grid.stored_shape} voxels is too small to be made coarser and "
                 "sharpened again.",

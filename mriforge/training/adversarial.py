@@ -7,6 +7,7 @@ function of its number and a killed training resumes exactly.
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import Any
 
@@ -27,7 +28,7 @@ from mriforge.training.updates import Loss, Packed, casting, half_precision, mak
 Figures = dict[str, Tensor]
 
 
-class AdversarialUpdate:
+class AdversarialUpdate(ABC):
     """Turns of a game; subclasses say what either side minimises.
 
     Half precision is used where the device has bfloat16; float16 would need its gradients scaled
@@ -65,12 +66,15 @@ class AdversarialUpdate:
             self.optimisers[name] = make_optimiser(parameters, optimiser, lr, betas)
             self._rates[name] = lr
 
+    @abstractmethod
     def sides(self) -> dict[str, tuple[list[nn.Parameter], float, tuple[float, float]]]:
         """Parameters, rate and betas of each optimiser; ``generator`` is one of them."""
-        raise NotImplementedError
 
     def judge_step(self, batch: Batch, number: int) -> dict[str, tuple[Tensor, Figures]]:
-        """Losses of the judging side on a batch, by optimiser, with figures to report."""
+        """Losses of the judging side on a batch, by optimiser, with figures to report.
+
+        As :meth:`generator_step` for games by turns; one with a :meth:`step` of its own has none.
+        """
         raise NotImplementedError
 
     def generator_step(self, batch: Batch) -> tuple[Tensor, Figures]:

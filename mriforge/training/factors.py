@@ -16,6 +16,7 @@ from mriforge.networks.feature_maps import Scaling, to_maps
 from mriforge.recipes.schema import FactorSpec, Recipe
 from mriforge.training.factor_pairs import LABELS, Pair, PairSet, load_pairs
 from mriforge.training.patches import Batch
+from mriforge.volume import some_of
 
 _NOT_FOR_FACTORS = ("perceptual", "cross_entropy", "dice")
 
@@ -175,9 +176,7 @@ class HeldOutFactors:
         loss: Callable[..., Tensor],
         device: torch.device | str,
     ) -> None:
-        count = min(recipe.validation.patches, len(pairs))
-        spread = np.linspace(0, len(pairs) - 1, count).round().astype(int)
-        self.pairs = [pairs[number] for number in spread]
+        self.pairs = [pairs[n] for n in some_of(len(pairs), recipe.validation.patches)]
         self.spec, self.loss, self.device = recipe.factors, loss, torch.device(device)
 
     @torch.no_grad()

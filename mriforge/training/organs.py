@@ -19,6 +19,7 @@ from mriforge.physics.zscore import zscore
 from mriforge.recipes.schema import OrganSpec, Recipe
 from mriforge.training.patches import Batch
 from mriforge.training.slabs import draw_slab
+from mriforge.volume import some_of
 
 _SLICES = 20
 """Of ALAMO's networks where a recipe does not say."""
@@ -161,9 +162,8 @@ class HeldOutOrgans:
         events: Events | None = None,
     ) -> None:
         self.spec, self.device = recipe.organs, torch.device(device)
-        spread = np.linspace(0, len(cases) - 1, min(recipe.validation.patches, len(cases)))
         self.volumes = []
-        for number in spread.round().astype(int):
+        for number in some_of(len(cases), recipe.validation.patches):
             case = cases[number]
             made = (
                 case

@@ -11,7 +11,7 @@ from mriforge.metrics.noise import appearance
 from mriforge.physics.kspace import KspaceCrop
 from mriforge.recipes import Recipe
 from mriforge.training.data import TrainingVolume
-from mriforge.volume import Grid
+from mriforge.volume import Grid, some_of
 
 _SLICES = 12
 _FRAMES = 3
@@ -40,9 +40,8 @@ def ranges_of(recipe: Recipe, volumes: Sequence[TrainingVolume]) -> dict[str, li
             coarsest = min(augmentation.rescale) if augmentation.rescale_probability else 1.0
             note(spacing_mm=min(inplane), slice_mm=across)
             note(spacing_mm=max(inplane) / coarsest, slice_mm=across * step)
-            frames = np.unique(np.linspace(0, len(volume.array) - 1, _FRAMES).round().astype(int))
-            for frame in frames:
-                view = volume.view(int(frame), axes)
+            for frame in some_of(len(volume.array), _FRAMES):
+                view = volume.view(frame, axes)
                 note(slices=len(view))
                 for keep in recipe.degradation.keep or (1.0,):
                     note(**appearance(_truncated(view, keep)))

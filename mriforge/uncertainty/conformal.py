@@ -108,10 +108,9 @@ class Calibration:
 
     def coverage(self, sample: Sample) -> Coverage:
         """How often the intervals hold the truth on voxels that calibrated nothing."""
-        inside = sample.error <= self.half_width(sample.difficulty, sample.air)
-        width = 2 * self.half_width(sample.difficulty, sample.air)
-        tissue = ~sample.air
-        return Coverage.of(inside[tissue], width[tissue], sample.patch[tissue])
+        tissue = sample[~sample.air]
+        half = self.half_width(tissue.difficulty, tissue.air)
+        return Coverage.of(tissue.error <= half, 2 * half, tissue.patch)
 
 
 @dataclass(frozen=True)
@@ -160,15 +159,14 @@ def calibrate(sample: Sample, confidence: float, classes: int = CLASSES) -> Cali
     if not 0.0 < confidence < 1.0:
         raise BadInput(f"A confidence lies between 0 and 1, not {confidence:g}.")
     tissue = sample[~sample.air]
-    needed = math.ceil(confidence / (1 - confidence) - 1e-9)
-    if tissue.patches < max(needed, FEWEST):
+    fewest = max(math.ceil(confidence / (1 - confidence) - 1e-9), FEWEST)
+    if tissue.patches < fewest:
         raise BadInput(
             f"{tissue.patches} patches of tissue are too few to say how wide intervals of "
-            f"{100 * confidence:g} % are; at least {max(needed, FEWEST)} are needed.",
+            f"{100 * confidence:g} % are; at least {fewest} are needed.",
             "Lower the confidence, give a larger image, or sharp scans to calibrate on.",
         )
     score = tissue.error / tissue.difficulty
-    fewest = max(needed, FEWEST)
     edges = _edges(tissue, classes, fewest)
     number = np.searchsorted(np.asarray(edges), tissue.difficulty, "right")
     factors = [

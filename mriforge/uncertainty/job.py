@@ -14,9 +14,9 @@ from mriforge.superres.frames import resampled, with_provenance
 from mriforge.superres.problem import Problem, Trials
 from mriforge.uncertainty.conformal import CLASSES, Calibration, Coverage, Sample, calibrate
 from mriforge.uncertainty.ensemble import spread
-from mriforge.uncertainty.nullspace import unmeasured, unmeasured_share
+from mriforge.uncertainty.nullspace import share_of, unmeasured
 from mriforge.uncertainty.voxels import air, difficulty, draw, ratios
-from mriforge.volume import Series, Volume
+from mriforge.volume import Series, Volume, some_of
 
 MEMBERS = 4
 CONFIDENCE = 0.9
@@ -120,7 +120,7 @@ def _maps(
         if wanted.unmeasured:
             hidden = unmeasured(problem.operator, answer)
             maps["unmeasured"][frame] = (hidden.abs() * trials.scale).numpy()
-            shares.append(unmeasured_share(problem.operator, answer))
+            shares.append(share_of(hidden, answer))
         if not (wanted.interval or wanted.spread):
             continue
         _, deviation, count = spread(
@@ -195,8 +195,7 @@ def _source(trials: Trials, wanted: Wanted) -> tuple[str, Iterator[Problem]]:
     first = next(trials.prior(), None)
     if first is not None:
         return "prior", iter([first])
-    frames = np.unique(np.linspace(0, trials.frames - 1, _FRAMES).round().astype(int))
-    problems = (p for frame in frames for p in trials.own(int(frame)))
+    problems = (p for frame in some_of(trials.frames, _FRAMES) for p in trials.own(frame))
     return ("pixels" if trials.same_scale else "own"), problems
 
 

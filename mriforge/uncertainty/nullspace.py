@@ -22,5 +22,10 @@ def unmeasured(operator: LinearOperator, image: Tensor) -> Tensor:
 
 def unmeasured_share(operator: LinearOperator, image: Tensor) -> float:
     """``||(I - A^+ A) x|| / ||x||``, 0 (all measured) to about 1; 0 for an empty image."""
+    return share_of(unmeasured(operator, image), image)
+
+
+def share_of(part: Tensor, image: Tensor) -> float:
+    """``||part|| / ||image||``; 0 for an empty image."""
     norm = float(image.double().norm())
-    return float(unmeasured(operator, image).double().norm()) / norm if norm > 0 else 0.0
+    return float(part.double().norm()) / norm if norm > 0 else 0.0

@@ -15,11 +15,12 @@ from mriforge.metrics.similarity import psnr_of
 from mriforge.metrics.statistics import holm, paired_tests
 from mriforge.superres.problem import Problem, Trials
 from mriforge.uncertainty.voxels import air, boxes_of
+from mriforge.volume import some_of
 
 METHOD = "method"
 _TISSUE = 0.5
 """Share of a patch that has to be tissue."""
-_FEWEST = 6
+_FEWEST, _FRAMES = 6, 3
 
 
 @dataclass(frozen=True)
@@ -50,9 +51,9 @@ def self_check(trials: Trials, events: Events | None = None) -> SelfCheck:
     events = events or Events()
     squares: dict[str, list[np.ndarray]] = {}
     pictures: dict[str, np.ndarray] = {}
-    frames = np.unique(np.linspace(0, trials.frames - 1, 3).round().astype(int))
+    frames = some_of(trials.frames, _FRAMES)
     for number, frame in enumerate(frames):
-        for problem in trials.own(int(frame)):
+        for problem in trials.own(frame):
             events.check_cancelled()
             events.progress(number / len(frames), "sharpening the scan made coarser")
             answers = _answers(problem)

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 
-class Patient(io.FileIO):
+class TolerantFile(io.FileIO):
     """A new file that takes everything, and remembers what went wrong.
 
     After the first error writes lead nowhere, so that the library can finish in order;
@@ -48,13 +48,13 @@ class Patient(io.FileIO):
 
 
 @contextmanager
-def patient(path: Path) -> Iterator[Patient]:
-    """A :class:`Patient` file, checked at the end.
+def tolerant(path: Path) -> Iterator[TolerantFile]:
+    """A :class:`TolerantFile`, checked at the end.
 
     Raises:
         OSError: the first that happened, in the place of what the library says of it.
     """
-    with Patient(path) as file:
+    with TolerantFile(path) as file:
         try:
             yield file
         except OSError:
