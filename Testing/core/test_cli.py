@@ -190,6 +190,13 @@ def test_models_as_json(model, monkeypatch, capsys):
     assert mine["trained_on"][0]["licence"] == "CC0-1.0"
     assert main(["models", "show", "model", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["sha256"] == mine["sha256"]
+    assert main(["models", "show", "model"]) == 0
+    shown = capsys.readouterr().out.splitlines()
+    assert f"sha256: {mine['sha256']}" in shown
+    at = shown.index("trained_on:")
+    assert shown[at + 1] == "  1:"
+    assert "    licence: CC0-1.0" in shown[at + 2 :]
+    assert max(map(len, shown)) < 400
     assert main(["models"]) == 0
     assert "unet3d_small" in capsys.readouterr().out
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from mriforge.errors import EXIT_OK
@@ -118,8 +118,7 @@ def _show_models(result: Mapping[str, Any], options: Any) -> None:
         return
     if options.action == "show":
         for entry in entries:
-            for name, value in entry.items():
-                print(f"{name}: {value if isinstance(value, str) else to_json(value)}")
+            print("\n".join(outline(entry)))
         return
     rows = []
     for entry in entries:
@@ -131,6 +130,21 @@ def _show_models(result: Mapping[str, Any], options: Any) -> None:
     if options.action == "remove":
         print("removed.")
     _show_paths(result)
+
+
+def outline(values: Mapping[str, Any], indent: str = "") -> Iterator[str]:
+    """Lines of ``name: value``; what is nested stands indented below its name."""
+    for name, value in values.items():
+        inner = value if isinstance(value, Mapping) else None
+        if isinstance(value, list) and value and isinstance(value[0], Mapping):
+            inner = {f"{number}": one for number, one in enumerate(value, 1)}
+        if inner:
+            yield f"{indent}{name}:"
+            yield from outline(inner, indent + "  ")
+            continue
+        if isinstance(value, list):
+            value = ", ".join(one if isinstance(one, str) else to_json(one) for one in value)
+        yield f"{indent}{name}: {value if isinstance(value, str) else to_json(value)}".rstrip()
 
 
 def _show_demo(result: Mapping[str, Any]) -> None:
