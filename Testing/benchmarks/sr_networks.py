@@ -94,9 +94,12 @@ def recipe_of(system: System):
         return load_recipe(system.recipe)
     base, own = (load_recipe(name) for name in system.small)
     network = own.network
-    if "normalisation" in load_recipe("mdcsrn:small").network.options and "dcsrn" in network.name:
-        options = {**network.options, "normalisation": "none"}
-        network = dataclasses.replace(network, options=options)
+    # On equal terms: all learn what truncation removed (from nothing, some would spend all their
+    # minutes on learning to repeat their input), and none normalises by what is in a batch.
+    options = {**network.options, "residual": True}
+    if "dcsrn" in network.name:
+        options["normalisation"] = "none"
+    network = dataclasses.replace(network, options=options)
     changes = {"name": own.name, "title": own.title, "source": own.source, "network": network}
     if base.adversarial.kind != own.adversarial.kind:
         changes |= {"adversarial": own.adversarial, "loss": own.loss}
