@@ -40,6 +40,7 @@ class AdversarialUpdate(ABC):
         spec: who plays how often.
         optimiser: of the generator(s).
         mixed: half precision where it is safe and fast.
+        volumes: 3-D networks on CPUs too.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class AdversarialUpdate(ABC):
         optimiser: OptimiserSpec,
         *,
         mixed: bool,
+        volumes: bool = False,
         device: torch.device,
         group: Processes,
     ) -> None:
@@ -58,7 +60,7 @@ class AdversarialUpdate(ABC):
         for network in self.others.values():
             lay_out(network, device)
         self.device, self.group, self.moved = device, group, False
-        kind = half_precision(model, device) if mixed else None
+        kind = half_precision(model, device, volumes) if mixed else None
         self._cast = casting(kind if kind is torch.bfloat16 else None, device)
         self.optimisers: dict[str, torch.optim.Optimizer] = {}
         self._rates: dict[str, float] = {}

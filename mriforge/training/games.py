@@ -32,6 +32,7 @@ def make_update(
         "spec": spec,
         "optimiser": recipe.optimiser,
         "mixed": recipe.training.mixed_precision,
+        "volumes": recipe.training.mixed_volumes,
         "device": device,
         "group": group,
     }

@@ -120,6 +120,7 @@ class Trainer:
             loss,
             optimiser,
             mixed=training.mixed_precision,
+            volumes=training.mixed_volumes,
             device=self.device,
             group=self.group,
         )

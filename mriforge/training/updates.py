@@ -63,9 +63,15 @@ def make_optimiser(
     )
 
 
-def half_precision(model: nn.Module, device: torch.device) -> torch.dtype | None:
-    """The type that a network may be multiplied in on this device; None: single precision."""
-    if device.type == "cpu" and not is_volumetric(model) and bfloat16_on_cpu():
+def half_precision(
+    model: nn.Module, device: torch.device, volumes: bool = False
+) -> torch.dtype | None:
+    """The type that a network may be multiplied in on this device; None: single precision.
+
+    Args:
+        volumes: on CPUs 3-D networks too.
+    """
+    if device.type == "cpu" and (volumes or not is_volumetric(model)) and bfloat16_on_cpu():
         return torch.bfloat16
     if device.type != "cuda":
         return None
@@ -90,6 +96,7 @@ class Supervised:
         loss: ``(output, target, input) -> scalar``.
         spec: optimiser and rates.
         mixed: multiply in half precision where it is safe and fast.
+        volumes: 3-D networks on CPUs too.
     """
 
     moved = True
@@ -101,13 +108,14 @@ class Supervised:
         spec: OptimiserSpec,
         *,
         mixed: bool,
+        volumes: bool = False,
         device: torch.device,
         group: Processes,
     ) -> None:
         self.model, self.loss, self.spec = model, loss, spec
         self.device, self.group = device, group
         self.optimiser = make_optimiser(model.parameters(), spec)
-        kind = half_precision(model, device) if mixed else None
+        kind = half_precision(model, device, volumes) if mixed else None
         self._cast = casting(kind, device)
         self._scaler = torch.amp.GradScaler("cuda") if kind is torch.float16 else None
         self._parallel: nn.Module | None = None
