@@ -1,6 +1,7 @@
 """The supervised and adversarial networks side by side on a few public volumes, run small.
 
-    python Testing/benchmarks/sr_networks.py DATA OUT [--minutes 10] [--keep 0.0625] [--only NAME,...]
+    python Testing/benchmarks/sr_networks.py DATA OUT [--minutes 10] [--keep 0.0625]
+        [--only NAME,...]
 
 DATA is a folder of public MR volumes as the tables below name them. Each system is trained on the
 training subjects for --minutes (adversarial ones go on from the network that theirs go on from, for
@@ -8,9 +9,9 @@ as long again) and judged on subjects that no training saw: SSIM, PSNR and NRMSE
 across the degraded plane, quality without a reference, seconds for a volume, parameters; paired
 tests over slices. All inputs are the same zero-filled images of --keep of k-space (by default a
 sixteenth, as in chapter 5; chapters 3 and 4 and Lyu et al. keep a quarter, with which minutes teach
-next to nothing on volumes of 1 mm); gains are over these, aligned linear and half-pixel linear interpolation.
-Trainings that exist in OUT are not repeated. Writes OUT/sr_networks.json, .md, a picture of quality
-against error and, for the systems of two domains, one of the discriminators' features.
+next to nothing on volumes of 1 mm); gains are over these, aligned linear and half-pixel linear
+interpolation. Trainings that exist in OUT are not repeated. Writes OUT/sr_networks.json, .md and a
+picture of quality against error.
 
 Different data from the papers', and minutes in place of days: orders can be compared, figures not.
 """
@@ -80,7 +81,7 @@ SYSTEMS = {
     "SRDenseNet 3-D": System("mdcsrn:srdensenet3d", small=("mdcsrn:small", "mdcsrn:srdensenet3d")),
     "mDCSRN b4u4": System("mdcsrn:small"),
     "mDCSRN-GAN b4u4": System("mdcsrn_gan:small", "mDCSRN b4u4"),
-    "CPCE, L1": System("gan_cpce:l1", small=("gan_cpce:small", "gan_cpce:l1")),
+    "CPCE with L1": System("gan_cpce:l1", small=("gan_cpce:small", "gan_cpce:l1")),
     "GAN-CPCE": System("gan_cpce:small"),
     "GAN-CIRCLE": System("gan_circle:small"),
     "Joint mDCSRN": System("dragan:small_joint"),
