@@ -5,12 +5,15 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
+import slicer
 from slicer.i18n import tr as _
 
 from mriforge.errors import BadInput
 from mriforge.interslice.wish import SlicePlan
+from mriforge.metrics.noise import appearance
 from mriforge.superres.choices import FUSION, SLICES, Choice, choice_named
-from mriforge.superres.scope import doubtful_range, outside_scope
+from mriforge.superres.scope import doubtful_range, outside_scope, unlike_training
 from mriforge.superres.wish import Target
 from mriforge.volume import Grid
 from MRIForgeLib.dicom_header import modality
@@ -18,6 +21,8 @@ from MRIForgeLib.nodes import grid_of, sequence_of
 from MRIForgeLib.superres import fuse, labels, slices
 from MRIForgeLib.superres.task import TUNED_MODEL
 from MRIForgeLib.superres.wishes import TargetKind, Wishes
+
+_looks: dict[tuple, dict[str, float]] = {}
 
 
 def why_not(wishes: Wishes) -> str:
@@ -76,7 +81,8 @@ def doubts(wishes: Wishes) -> list[str]:
 def _model_doubts(wishes: Wishes, choice: Choice, wanted: Target) -> list[str]:
     if choice.card is None:
         return []
-    return outside_scope(choice.card, grid_of(wishes.input_node), wanted)
+    found = outside_scope(choice.card, grid_of(wishes.input_node), wanted)
+    return found + unlike_training(choice.card, _appearance(wishes.input_node))
 
 
 def _prior_doubts(wishes: Wishes, choice: Choice) -> list[str]:
@@ -236,9 +242,30 @@ def _frames(wishes: Wishes) -> int:
     return source.sequence.GetNumberOfDataNodes() if source else 1
 
 
+def _appearance(node: Any) -> dict[str, float]:
+    """Noise and contrast of the frame that is shown; remembered until its voxels change."""
+    shown = _shown(node)
+    image = shown.GetImageData() if shown is not None else None
+    if image is None or image.GetNumberOfScalarComponents() != 1:
+        return {}
+    key = (shown.GetID(), image.GetAddressAsString(""), image.GetMTime())
+    if key not in _looks:
+        _looks.clear()
+        voxels = slicer.util.arrayFromVolume(shown)
+        _looks[key] = appearance(voxels) if np.isfinite(voxels).all() else {}
+    return _looks[key]
+
+
+def _shown(node: Any) -> Any:
+    """The volume, or the first of a sequence; None where there is none."""
+    if hasattr(node, "GetImageData"):
+        return node
+    first = node.GetNthDataNode(0) if node.GetNumberOfDataNodes() else None
+    return first if hasattr(first, "GetImageData") else None
+
+
 def _range(node: Any) -> tuple[float, float]:
     """Smallest and largest voxel of the frame that is shown; VTK remembers it."""
-    if not hasattr(node, "GetImageData") and node.GetNumberOfDataNodes():
-        node = node.GetNthDataNode(0)
-    image = node.GetImageData() if hasattr(node, "GetImageData") else None
+    shown = _shown(node)
+    image = shown.GetImageData() if shown is not None else None
     return tuple(image.GetScalarRange()) if image is not None else (0.0, 0.0)

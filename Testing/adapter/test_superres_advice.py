@@ -105,6 +105,22 @@ def test_doubts_are_about_the_model_the_image_and_the_prior(volume) -> None:
     assert any("fine-tuning is off" in text for text in doubts(Wishes(volume, prior_node=prior)))
 
 
+def test_what_looks_unlike_training_is_said_before_the_run(volume) -> None:
+    import slicer
+
+    from MRIForgeLib.superres.advice import doubts
+    from MRIForgeLib.superres.wishes import Wishes
+
+    assert not any("noise" in text for text in doubts(Wishes(volume)))
+    voxels = slicer.util.arrayFromVolume(volume)
+    voxels += np.random.default_rng(0).normal(0, 60, voxels.shape).astype(voxels.dtype)
+    np.abs(voxels, out=voxels)
+    slicer.util.arrayFromVolumeModified(volume)
+    (said,) = [text for text in doubts(Wishes(volume)) if "noise" in text]
+    assert "more than the" in said and "that the model has seen" in said
+    assert doubts(Wishes(volume, method="sinc")) == []
+
+
 def test_a_model_that_was_kept_for_a_prior_is_remembered(volume, tmp_path, monkeypatch) -> None:
     from mriforge.models.store import add_model, find_model
     from MRIForgeLib.superres.advice import doubts, remembered_model
