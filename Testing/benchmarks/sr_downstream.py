@@ -1,6 +1,6 @@
 """Does a segmentation notice that its image was super-resolved? (Chen 2021, 4.4.1 and table 4-3.)
 
-    python Testing/benchmarks/sr_downstream.py DATA OUT
+    python Testing/benchmarks/sr_downstream.py DATA OUT [--keep 0.0625]
 
 OUT is that of sr_networks.py. The dissertation compares 159 structures that a network finds in the
 super-resolved and in the high-resolution image (HCP). Here a random forest learns the structures of
@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from scipy import ndimage
 from sklearn.ensemble import RandomForestClassifier
-from sr_networks import PLAIN, SYSTEMS, TEST, recipe_of
+from sr_networks import PLAIN, SYSTEMS, recipe_of
 
 from mriforge.io import read
 from mriforge.models.store import load_model
@@ -32,6 +32,8 @@ from mriforge.superres.inference import Predictor
 from mriforge.training.patches import low_matrix
 from mriforge.volume import Grid, as_series
 
+IMAGE = "brain3d/vxm_test_T1w_1mm_brain.nii.gz"
+"""No system of ``sr_networks.py`` is trained on it."""
 LABELS = "brain3d/vxm_test_seg_1mm.nii.gz"
 SIDES = {41: 2, 42: 3, 43: 4, 44: 5, 46: 7, 47: 8, 49: 10, 50: 11, 51: 12, 52: 13, 53: 17, 54: 18,
          58: 26, 60: 28, 62: 30, 63: 31}  # fmt: skip
@@ -70,8 +72,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path)
     parser.add_argument("out", type=Path)
+    parser.add_argument("--keep", type=float, default=0.0625, help="as sr_networks.py was told")
     chosen = parser.parse_args()
-    image = as_series(read(chosen.data / TEST["brain"])).array[0].astype(np.float32)
+    image = as_series(read(chosen.data / IMAGE)).array[0].astype(np.float32)
     image = image / np.percentile(image, 99.5)
     truth = as_series(read(chosen.data / LABELS)).array[0].astype(int)
     for right, left in SIDES.items():
@@ -96,8 +99,8 @@ def main() -> None:
     sharp = torch.from_numpy(image)
     for name, system in SYSTEMS.items():
         folder = chosen.out / name.replace(" ", "_").replace(",", "") / "model"
-        keep = recipe_of(system).degradation.keep[0]
-        if keep != 0.25 or not folder.is_dir():
+        keep = recipe_of(system, chosen.keep).degradation.keep[0]
+        if not folder.is_dir():
             continue
         height, width = low_matrix(tuple(image.shape[1:]), keep)
         operator = KspaceCrop(Grid(image.shape), (width, height, image.shape[0]))

@@ -48,7 +48,6 @@ from mriforge.volume import Grid, as_series
 BRAIN, SPINE = "brain", "spine"
 TRAIN = {
     "brain3d/studyforrest02_T1w_0.67mm_defaced.nii.gz": ("sf02", "PDDL-1.0", BRAIN),
-    "brain3d/vxm_test_T1w_1mm_brain.nii.gz": ("vxm", "Apache-2.0", BRAIN),
     "brain3d/BraTS-MET-00110-000-t1c.nii.gz": ("brats", "Apache-2.0", BRAIN),
     "aniso/sct_errsm30_T2w_spine_1mm.nii.gz": ("errsm30", "MIT", SPINE),
 }
