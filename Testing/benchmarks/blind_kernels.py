@@ -2,7 +2,7 @@
 
     python Testing/benchmarks/blind_kernels.py DATA [OUT.json] [--kernels gaussian fermi motion]
         [--pairs strangers slices heads] [--recipe downsampling_gan:small] [--minutes 4]
-        [--noise 0.01] [--seeds 0] [--threads 2] [--pictures DIR]
+        [--noise 0.01] [--seeds 0] [--threads 2] [--picture FILE.png]
 
 DATA is the folder of real volumes. Low- and high-resolution images never show the same: of two
 subjects of one scan type (``strangers``: two skull-stripped 1 mm T1w volumes; ``heads``: two whole
@@ -152,8 +152,6 @@ def one(data: Path, kernel: str, which: str, seed: int, options: Any) -> dict[st
     row["gaussian_correlation"] = round(correlation(gaussian_kernel(1.5).taps, truth), 4)
     row["likeness"] = [round(entry["likeness"], 3) for entry in found.history]
     row["taps"] = np.round(found.taps, 5).tolist()
-    if options.pictures:
-        draw(options.pictures / f"{which}-{kernel}-{seed}.png", truth, found.taps, found.raw)
     return row
 
 
@@ -165,15 +163,27 @@ def figures(taps: np.ndarray, truth: np.ndarray) -> dict[str, float]:
     }
 
 
-def draw(path: Path, truth: np.ndarray, *others: np.ndarray) -> None:
+def sheet(rows: list[dict[str, Any]], path: Path) -> None:
+    """Hidden and found kernel of each case: a line for a pair, two columns for a kernel."""
     from mriforge.report.figures import figure_class, to_png
 
-    figure = figure_class()(3 * (1 + len(others)), 3)
-    for place, taps in enumerate((truth, *others), 1):
-        axes = figure.add_subplot(1, 1 + len(others), place)
+    pairs = list(dict.fromkeys(row["pair"] for row in rows))
+    kernels = list(dict.fromkeys(row["kernel"] for row in rows))
+    size = (3.0 * len(kernels), 1.75 * len(pairs))
+    panels = figure_class()(*size).subplots(len(pairs), 2 * len(kernels), squeeze=False)
+    for row in rows:
+        truth = hidden(row["kernel"], Grid((1, 64, 64)))[1]
         limit = float(np.abs(truth).max())
-        axes.imshow(taps, cmap="RdBu_r", vmin=-limit, vmax=limit)
-        axes.set_title(("hidden", "found", "generator")[place - 1])
+        line, column = pairs.index(row["pair"]), 2 * kernels.index(row["kernel"])
+        titles = (f"{row['pair']}, {row['kernel']}", f"found: {row['correlation']:.2f}")
+        for axes, taps, title in zip(
+            panels[line, column : column + 2], (truth, np.array(row["taps"])), titles, strict=True
+        ):
+            axes.imshow(taps, cmap="RdBu_r", vmin=-limit, vmax=limit)
+            axes.set_title(title, fontsize=7)
+            axes.set_axis_off()
+    figure = panels[0, 0].figure
+    figure.tight_layout()
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(to_png(figure))
 
@@ -190,7 +200,7 @@ def main() -> None:
     parser.add_argument("--noise", type=float, default=0.01)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--pictures", type=Path)
+    parser.add_argument("--picture", type=Path)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     columns = ["pair", "kernel", "seed", "correlation", "centre_apart", "bicubic_correlation",
@@ -205,6 +215,8 @@ def main() -> None:
                 print("| " + " | ".join(str(rows[-1][name]) for name in columns) + " |", flush=True)
     if options.out:
         options.out.write_text(json.dumps(rows, indent=1), encoding="utf-8")
+    if options.picture:
+        sheet(rows, options.picture)
 
 
 if __name__ == "__main__":
