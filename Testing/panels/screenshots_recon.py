@@ -1,6 +1,7 @@
 """The pictures of MTMRIRecon's tutorial: the real panel on a simulated subject, at 1366 x 768.
 
     python Testing/panels/screenshots_recon.py OUT [--matrix 160] [--inversions 24] [--rank 32]
+        [--folder /home/ada/Multitasking]
 
 Writes OUT/mtmrirecon-*.png. With the defaults the reconstruction takes some minutes.
 """
@@ -29,6 +30,7 @@ def main() -> None:
     parser.add_argument("--matrix", type=int, default=160)
     parser.add_argument("--inversions", type=int, default=24)
     parser.add_argument("--rank", type=int, default=32)
+    parser.add_argument("--folder", type=Path, help="of the results, as the pictures show it")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
@@ -37,7 +39,7 @@ def main() -> None:
         launcher.chmod(0o755)
         os.environ["PATH"] = f"{folder}{os.pathsep}{os.environ['PATH']}"
         os.environ["XDG_DATA_HOME"] = folder
-        play(arguments, Path(folder) / "Multitasking")
+        play(arguments, arguments.folder or Path(folder) / "Multitasking")
 
 
 def play(arguments: argparse.Namespace, folder: Path) -> None:
