@@ -18,8 +18,9 @@ from mriforge.errors import BadInput
 from mriforge.events import Events
 from mriforge.io import write
 from mriforge.recipes import load_recipe
-from mriforge.training.cases import Case, load_pair, load_tissues, read_cases, with_splits
+from mriforge.training.cases import load_pair, load_tissues, read_cases, with_splits
 from mriforge.training.cases_layouts import meanings, remarks
+from mriforge.training.cases_manifest import Case
 from mriforge.training.organs import load_organ_cases
 from mriforge.volume import Grid, Series, Volume
 

@@ -1,7 +1,7 @@
 """The pictures of MTMRIRecon's tutorial: the real panel on a simulated subject, at 1366 x 768.
 
     python Testing/panels/screenshots_recon.py OUT [--matrix 160] [--inversions 24] [--rank 32]
-        [--folder /home/ada/Multitasking]
+        [--folder /data/Multitasking]
 
 Writes OUT/mtmrirecon-*.png. With the defaults the reconstruction takes some minutes.
 """

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from mriforge.events import Events
 
 if TYPE_CHECKING:
-    from mriforge.jobs.simulate import Options
+    from mriforge.jobs.simulate_options import Options
 
 INDEX = "anatomies.json"
 _HELD_OUT = (10, 9)

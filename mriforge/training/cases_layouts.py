@@ -18,8 +18,8 @@ from typing import Any
 
 from mriforge.anatomy import ORGANS
 from mriforge.errors import BadInput
-from mriforge.training.cases import SIMULATED, Case, cases_of_manifest
-from mriforge.training.data import beside, manifest_rows
+from mriforge.training.cases_manifest import SIMULATED, Case, cases_of_manifest
+from mriforge.training.manifest import beside, manifest_rows
 from mriforge.untrusted.texts import from_json
 
 ANATOMIES = "anatomies.json"

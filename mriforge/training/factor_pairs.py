@@ -19,7 +19,8 @@ from torch import Tensor
 
 from mriforge.errors import BadInput
 from mriforge.io.atomic import atomic_path
-from mriforge.training.data import Entry, read_manifest
+from mriforge.training.data import read_manifest
+from mriforge.training.manifest import Entry
 from mriforge.untrusted.arrays import load_arrays
 
 MANIFEST = "pairs.json"

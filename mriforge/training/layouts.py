@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mriforge.errors import BadInput
-from mriforge.training.data import Entry
+from mriforge.training.manifest import Entry
 
 _HCP = ("*/T1w/T1w_acpc_dc_restore.nii.gz", "*/unprocessed/3T/T1w_MPR1/*_3T_T1w_MPR1.nii.gz")
 _IXI = re.compile(r"(IXI\d{3})-(\w+)-\d+-(T1|T2|PD|MRA)\.nii(\.gz)?$")
